@@ -1,0 +1,1 @@
+"""Where photos come from: one small module a source, all behind `base.Source`."""
