@@ -58,9 +58,9 @@ BODIES: dict[str, Body] = {
         tail=0.84, belt=0.84, pillars=(2.55,), window_end=2.55, open_top=True,
     ),
     "coupe": Body(
-        length=4.4, height=1.26, clearance=0.14, wheel_radius=0.34, front_axle=0.88, rear_axle=3.45,
-        nose=0.56, cowl=(1.6, 0.82), screen_top=2.3, roof_end=2.75, glass_end=(4.0, 0.88),
-        tail=0.86, belt=0.84, pillars=(2.95,), window_end=3.5,
+        length=4.4, height=1.22, clearance=0.14, wheel_radius=0.34, front_axle=0.88, rear_axle=3.45,
+        nose=0.54, cowl=(1.65, 0.8), screen_top=2.35, roof_end=2.7, glass_end=(4.1, 0.86),
+        tail=0.84, belt=0.82, pillars=(2.95,), window_end=3.5,
     ),
     "hatchback": Body(
         length=3.75, height=1.5, clearance=0.17, wheel_radius=0.31, front_axle=0.72, rear_axle=3.1,
@@ -83,7 +83,7 @@ BODIES: dict[str, Body] = {
         tail=1.12, belt=1.13, pillars=(2.5,), window_end=3.0, width=1.85, load_bed=True,
     ),
     "sedan": Body(
-        length=4.65, height=1.46, clearance=0.17, wheel_radius=0.33, front_axle=0.88, rear_axle=3.6,
+        length=4.65, height=1.49, clearance=0.17, wheel_radius=0.33, front_axle=0.88, rear_axle=3.6,
         nose=0.68, cowl=(1.35, 0.9), screen_top=2.0, roof_end=2.95, glass_end=(3.7, 0.98),
         tail=0.94, belt=0.92, pillars=(2.5,), window_end=3.35,
     ),

@@ -63,7 +63,7 @@ def _sample_frame(rng: np.random.Generator, longer: int) -> Frame:
 def _sample_camera(body: Body, frame: Frame, rng: np.random.Generator) -> Camera:
     # The car fills a share of the *shorter* side, so that a square crop of the photo keeps it.
     shorter = min(frame.width, frame.height)
-    share = rng.uniform(0.68, 0.98)
+    share = rng.uniform(0.74, 0.98)
     scale = min(share * shorter / body.length, 0.8 * shorter / body.height)
     offset_x, offset_y = rng.uniform(-0.06, 0.06, size=2) * shorter
     return Camera(
@@ -103,10 +103,10 @@ def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Mirror, focus, exposure, white balance and sensor noise."""
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.006) * max(image.size)))
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.0045) * max(image.size)))
     pixels = np.asarray(image, dtype=np.float32) / 255.0
     exposure = rng.uniform(0.9, 1.3) * rng.uniform(0.94, 1.06, size=3)
     pixels = (pixels * exposure.astype(np.float32)) ** np.float32(rng.uniform(0.7, 1.1))
-    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * rng.uniform(0.0, 0.04)
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * rng.uniform(0.0, 0.035)
     pixels = np.clip(pixels + noise, 0.0, 1.0)
     return Image.fromarray((pixels * 255.0 + 0.5).astype(np.uint8), "RGB")
