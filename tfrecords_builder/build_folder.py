@@ -1,0 +1,153 @@
+"""The folder that a build writes: what is there already, whose it is, what is complete."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+from tfrecords_builder import manifest as manifest_file
+from tfrecords_builder.errors import UserError
+from tfrecords_builder.shard_writer import ShardReport, dumps_report, parse_report
+
+STATE_FOLDER = ".build"
+"""Holds a report of every finished shard, so that a later build knows what it can keep."""
+
+_SHARD_PATTERN = re.compile(r"dataset-[a-z]+\.tfrecord-\d{5}-of-\d{5}(\.\d+\.tmp)?")
+
+
+class BuildFolderError(UserError):
+    """The output folder cannot be written as asked."""
+
+
+class BuildFolder:
+    """Files of one build below `path`. A shard counts as finished once its report is there."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._state = os.path.join(path, STATE_FOLDER)
+
+    @contextlib.contextmanager
+    def claimed_for(self, source: Mapping[str, str]) -> Iterator[None]:
+        """Makes the folder ours for a source, against strangers' files and other builds.
+
+        Raises:
+          BuildFolderError: it holds something else, or another build is writing it.
+        """
+        self._refuse_strangers(source)
+        try:
+            os.makedirs(self._state, exist_ok=True)
+        except OSError as error:
+            raise BuildFolderError(
+                f"cannot make the folder {self.path!r} ({error.strerror}); give another --out"
+            ) from error
+        with open(os.path.join(self._state, "lock"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BuildFolderError(
+                    f"another build is writing {self.path!r}; wait for it or give another --out"
+                ) from error
+            self._write(os.path.join(STATE_FOLDER, "source.json"), json.dumps(dict(source)))
+            yield
+
+    def file(self, name: str) -> str:
+        """Returns the path of one file."""
+        return os.path.join(self.path, name)
+
+    def finished_report(
+        self, name: str, input_hash: str, *, check_content: bool
+    ) -> ShardReport | None:
+        """Returns the report of a shard that is complete and made from the same input."""
+        report = self.read_report(name)
+        if report is None or report.input_hash != input_hash:
+            return None
+        try:
+            if os.path.getsize(self.file(name)) != report.num_bytes:
+                return None
+            if check_content and sha256_of(self.file(name)) != report.sha256:
+                return None
+        except FileNotFoundError:
+            return None
+        return report
+
+    def read_report(self, name: str) -> ShardReport | None:
+        """Returns the report of a finished shard, or None."""
+        try:
+            with open(self._report_path(name), encoding="utf-8") as file:
+                return parse_report(file.read())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def write_report(self, report: ShardReport) -> None:
+        """Marks a shard as finished."""
+        self._write(os.path.join(STATE_FOLDER, f"{report.file}.json"), dumps_report(report))
+
+    def read_manifest(self) -> str | None:
+        """Returns the text of the manifest of an earlier, finished build, or None."""
+        try:
+            with open(self.file(manifest_file.FILE_NAME), encoding="utf-8") as file:
+                return file.read()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+
+    def remove_manifest(self) -> None:
+        """Marks the folder as unfinished."""
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.file(manifest_file.FILE_NAME))
+
+    def remove_shards_except(self, names: set[str]) -> None:
+        """Removes shards of earlier plans and leftovers of killed builds."""
+        for name in os.listdir(self.path):
+            if _SHARD_PATTERN.fullmatch(name) and name not in names:
+                os.remove(self.file(name))
+        for name in os.listdir(self._state):
+            shard = name.removesuffix(".json")
+            if _SHARD_PATTERN.fullmatch(shard) and shard not in names:
+                os.remove(os.path.join(self._state, name))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a small file whole or not at all."""
+        self._write(name, text)
+
+    def _refuse_strangers(self, source: Mapping[str, str]) -> None:
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise BuildFolderError(f"--out={self.path!r} is a file; give a folder")
+        if not os.path.isdir(self.path) or not os.listdir(self.path):
+            return
+        try:
+            with open(os.path.join(self._state, "source.json"), encoding="utf-8") as file:
+                known = json.load(file)
+        except FileNotFoundError as error:
+            raise BuildFolderError(
+                f"--out={self.path!r} already holds something that no build of ours wrote; "
+                "give a new or empty folder"
+            ) from error
+        except ValueError:
+            known = None
+        if known != dict(source):
+            raise BuildFolderError(
+                f"--out={self.path!r} already holds the data of another source ({known}); "
+                "give a new or empty folder"
+            )
+
+    def _report_path(self, name: str) -> str:
+        return os.path.join(self._state, f"{name}.json")
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.file(name)
+        temporary = f"{path}.{os.getpid()}.tmp"
+        # Only file names that are not UTF-8 need the escape; nothing reads them back.
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def sha256_of(path: str) -> str:
+    """Returns the hexadecimal SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

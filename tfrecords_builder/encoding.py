@@ -1,0 +1,171 @@
+"""One photo as found -> one photo as stored: upright, RGB, decodable by TensorFlow.
+
+The original bytes are kept where they are right already; otherwise the photo is decoded, turned
+upright, converted, shrunk and encoded as JPEG again. Every change is named.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import simplejpeg  # type: ignore[import-untyped]
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tfrecords_builder.pixels import UnusablePixelsError, to_rgb
+
+KEPT = "kept"
+CONVERTED = "converted"
+
+# What cameras, phones and the web write. Others that Pillow knows run programs (EPS) or are no
+# photos; they are refused by name.
+READABLE_FORMATS = (
+    "JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA",
+)  # fmt: skip
+ORIENTATION_TAG = 0x0112
+UPRIGHT = 1
+
+
+class UnusablePhotoError(Exception):
+    """This photo is left out; the message is the reason that `quarantine.csv` shows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodingSettings:
+    """What is done to every photo."""
+
+    max_px: int | None = None
+    """Longer side in pixels above which photos are shrunk; None keeps every size."""
+    quality: int = 95
+    """JPEG quality, 1 to 100, of photos that are encoded again."""
+    verify_pixels: bool = True
+    """Decode photos whose bytes are kept, to find damaged ones."""
+    max_pixels: int = 100_000_000
+    """Photos that declare more are left out before anything is decoded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedPhoto:
+    """A photo ready to be stored."""
+
+    image: bytes
+    width: int
+    height: int
+    fate: str
+    """`KEPT` (original bytes) or `CONVERTED`."""
+    changes: tuple[str, ...]
+    """What was done and why; empty when kept."""
+
+
+def encode_photo(data: bytes, settings: EncodingSettings) -> EncodedPhoto:
+    """Returns the photo as it is to be stored.
+
+    Raises:
+      UnusablePhotoError: it cannot be used, whatever the cause.
+    """
+    if not data:
+        raise UnusablePhotoError("empty file")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of damaged metadata, which does not matter here, and of large sizes,
+            # which are checked below.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=READABLE_FORMATS) as image:
+                return _encode_open_image(image, data, settings)
+    except UnusablePhotoError:
+        raise
+    except UnidentifiedImageError:
+        raise UnusablePhotoError(f"not an image that can be read ({_describe(data)})") from None
+    except UnusablePixelsError as error:
+        raise UnusablePhotoError(str(error)) from error
+    except Exception as error:
+        # Decoders of damaged files raise almost anything (struct.error, IndexError, ...): each
+        # is this photo's fault and none may stop the build of all the others.
+        raise UnusablePhotoError(f"damaged: {type(error).__name__}: {error}") from error
+
+
+def _encode_open_image(image: Image.Image, data: bytes, settings: EncodingSettings) -> EncodedPhoto:
+    width, height = image.size
+    if width * height > settings.max_pixels:
+        raise UnusablePhotoError(
+            f"declares {width} x {height} pixels, more than {settings.max_pixels}"
+        )
+    changes = _needed_changes(image, settings)
+    if not changes and settings.verify_pixels:
+        changes = _check_jpeg(data)
+    if not changes:
+        return EncodedPhoto(image=data, width=width, height=height, fate=KEPT, changes=())
+    stored = _convert(image, settings)
+    encoded = io.BytesIO()
+    stored.save(encoded, "JPEG", quality=settings.quality)
+    return EncodedPhoto(
+        image=encoded.getvalue(),
+        width=stored.width,
+        height=stored.height,
+        fate=CONVERTED,
+        changes=tuple(changes),
+    )
+
+
+def _needed_changes(image: Image.Image, settings: EncodingSettings) -> list[str]:
+    """Names what keeps the original bytes from being stored."""
+    changes = []
+    is_jpeg = image.format in ("JPEG", "MPO")
+    if not is_jpeg:
+        changes.append(f"format {image.format}")
+        if getattr(image, "is_animated", False):
+            changes.append("first of several frames")
+    if image.mode != "RGB":
+        changes.append(f"mode {image.mode}")
+    orientation = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
+    if orientation in range(2, 9):
+        changes.append(f"EXIF orientation {orientation}")
+    if settings.max_px is not None and max(image.size) > settings.max_px:
+        changes.append(f"shrunk from {image.width} x {image.height}")
+    return changes
+
+
+def _check_jpeg(data: bytes) -> list[str]:
+    """Decodes a JPEG whose bytes are to be kept.
+
+    All coded data are read, but only an eighth of the size and only the grey channel is computed:
+    damage shows in the coded data, and this costs about half of a full decode.
+
+    Returns:
+      The reason to encode the photo again, where it decodes but not cleanly; else nothing.
+
+    Raises:
+      UnusablePhotoError: data are missing or damaged.
+    """
+    try:
+        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=8)
+    except ValueError as error:
+        message = str(error)
+        if any(word in message.lower() for word in ("premature", "corrupt", "huffman")):
+            raise UnusablePhotoError(f"damaged JPEG: {message}") from error
+        return [f"decoder says {message!r}"]
+    return []
+
+
+def _convert(image: Image.Image, settings: EncodingSettings) -> Image.Image:
+    """Returns the decoded photo: upright, RGB, at most `max_px` long."""
+    if settings.max_px is not None and image.format in ("JPEG", "MPO"):
+        # Lets the JPEG decoder halve the size as often as keeps it at twice the target.
+        image.draft(None, (2 * settings.max_px, 2 * settings.max_px))
+    image.load()
+    upright = to_rgb(image)
+    orientation = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
+    if orientation in range(2, 9):
+        upright.getexif()[ORIENTATION_TAG] = orientation
+        upright = ImageOps.exif_transpose(upright)
+    if settings.max_px is not None and max(upright.size) > settings.max_px:
+        scale = settings.max_px / max(upright.size)
+        width, height = (max(1, round(side * scale)) for side in upright.size)
+        upright = upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return upright
+
+
+def _describe(data: bytes) -> str:
+    start = data[:64].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
+        return "a web page or other markup"
+    return f"{len(data)} bytes starting with {data[:4]!r}"

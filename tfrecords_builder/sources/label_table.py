@@ -1,0 +1,114 @@
+"""Reads the CSV files of a Kaggle competition, trusting nothing in them."""
+
+import csv
+import io
+from dataclasses import dataclass
+
+from tfrecords_builder import storage
+from tfrecords_builder.sources.photo_files import SourceError
+
+MAX_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelTable:
+    """Two columns of a CSV file, in its order; the names as its header writes them."""
+
+    id_column: str
+    label_column: str
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+def load_label_table(path: str, *, id_column: str, label_column: str) -> LabelTable:
+    """Loads ids and labels from a CSV file with a header.
+
+    A byte order mark, CRLF line ends and quoted fields are understood. Column names are matched
+    exactly or else without regard to case. Ids must be plain relative file names.
+
+    Raises:
+      SourceError: the file is missing or not such a table; the message names the line.
+    """
+    try:
+        text = storage.read_bytes(path).decode("utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise SourceError(
+            f"table {path!r} does not exist; give a CSV file with the columns "
+            f"{id_column},{label_column}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8 CSV"
+        ) from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        columns = [_find_column(header, name, path) for name in (id_column, label_column)]
+        rows = []
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise SourceError(
+                    f"{path}, line {reader.line_num}: {len(row)} fields where the header has "
+                    f"{len(header)}; mend the line"
+                )
+            record_id, label = (row[column] for column in columns)
+            _check_fields(record_id, label, f"{path}, line {reader.line_num}")
+            rows.append((record_id, label))
+    except csv.Error as error:
+        raise SourceError(
+            f"{path}, line {reader.line_num}: not CSV ({error}); mend the line"
+        ) from error
+    if not rows:
+        raise SourceError(f"{path}: no rows below the header; give a table with one row a photo")
+    _check_unique([record_id for record_id, _ in rows], path)
+    ids, labels = zip(*rows, strict=True)
+    return LabelTable(
+        id_column=header[columns[0]], label_column=header[columns[1]], ids=ids, labels=labels
+    )
+
+
+def shown(items: list[str]) -> str:
+    """Returns the first few items, quoted, for an error message."""
+    more = f", ... ({len(items)} in all)" if len(items) > MAX_SHOWN else ""
+    return ", ".join(repr(item) for item in items[:MAX_SHOWN]) + more
+
+
+def _find_column(header: list[str], name: str, path: str) -> int:
+    exact = [number for number, title in enumerate(header) if title == name]
+    matches = exact or [
+        number for number, title in enumerate(header) if title.lower() == name.lower()
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
+        raise SourceError(
+            f"{path}: columns {header} have no {name!r}; "
+            "rename the column or give --id_column and --label_column"
+        )
+    raise SourceError(f"{path}: {len(matches)} columns are called {name!r}; keep one of them")
+
+
+def _check_fields(record_id: str, label: str, where: str) -> None:
+    parts = record_id.split("/")
+    plain = record_id.isprintable() and "\\" not in record_id and "\0" not in record_id
+    if not plain or any(part in ("", ".", "..") for part in parts):
+        raise SourceError(
+            f"{where}: id {record_id[:80]!r} is not a file name inside the photo folder; "
+            "write ids like 100155.jpg"
+        )
+    if not label.strip() or not label.isprintable():
+        raise SourceError(f"{where}: {label[:80]!r} is no class name; write one for every id")
+
+
+def _check_unique(ids: list[str], path: str) -> None:
+    if len(set(ids)) == len(ids):
+        return
+    seen: set[str] = set()
+    repeated = []
+    for record_id in ids:
+        if record_id in seen:
+            repeated.append(record_id)
+        seen.add(record_id)
+    raise SourceError(f"{path}: duplicate ids: {shown(repeated)}; keep one row for each id")

@@ -1,0 +1,114 @@
+"""Finds photo files in a folder and never leaves that folder."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tfrecords_builder.errors import UserError
+
+MAX_FILE_BYTES = 256 * 2**20
+"""A larger "photo" is left out unread: no camera writes one, and it would fill the memory."""
+
+_NOT_PHOTOS = frozenset({"thumbs.db", "desktop.ini"})
+
+
+class SourceError(UserError):
+    """A source of photos cannot be used as it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhotoFile:
+    """One file below the folder that was listed."""
+
+    relative_path: str
+    """With forward slashes on every system."""
+    path: str
+    num_bytes: int
+    version: str
+    """Time of the last change, in nanoseconds."""
+    refusal: str | None = None
+    """Why this file must not be read; None where it may be."""
+
+
+def list_photo_files(folder: str) -> list[PhotoFile]:
+    """Lists all files below a folder, in natural order of their relative paths.
+
+    Hidden files and the systems' own (Thumbs.db) do not count as photos. Links to folders are
+    not followed.
+
+    Raises:
+      SourceError: there is no such folder, or it holds no file.
+    """
+    if not os.path.isdir(folder):
+        what = "is a file" if os.path.exists(folder) else "does not exist"
+        raise SourceError(f"photo folder {folder!r} {what}; give the folder that holds the photos")
+    root = os.path.realpath(folder)
+    files = sorted(_walk(folder, root, ""), key=lambda file: natural_key(file.relative_path))
+    if not files:
+        raise SourceError(
+            f"photo folder {folder!r} holds no photo; give the folder that holds the photos"
+        )
+    return files
+
+
+def read_photo_file(path: str) -> bytes:
+    """Returns the bytes of one photo.
+
+    Raises:
+      OSError: it cannot be read or is larger than `MAX_FILE_BYTES`.
+    """
+    with open(path, "rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise OSError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB")
+    return data
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Returns a sort key that puts "9" before "10" and "a2" before "a10"."""
+    return tuple(
+        (0, int(part), part) if part.isdecimal() else (1, 0, part)
+        for part in re.split(r"(\d+)", text)
+        if part
+    )
+
+
+def _walk(folder: str, root: str, prefix: str) -> Iterator[PhotoFile]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _NOT_PHOTOS:
+                continue
+            relative_path = f"{prefix}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path, root, f"{relative_path}/")
+            elif entry.is_symlink():
+                yield _linked_file(entry, root, relative_path)
+            elif entry.is_file(follow_symlinks=False):
+                yield _photo_file(entry.path, relative_path, entry.stat())
+
+
+def _linked_file(entry: "os.DirEntry[str]", root: str, relative_path: str) -> PhotoFile:
+    target = os.path.realpath(entry.path)
+    inside = os.path.commonpath([root, target]) == root
+    if inside and os.path.isfile(target):
+        return _photo_file(entry.path, relative_path, os.stat(entry.path))
+    return PhotoFile(
+        relative_path=relative_path,
+        path=entry.path,
+        num_bytes=0,
+        version="",
+        refusal="symbolic link that leads out of the photo folder or to nothing",
+    )
+
+
+def _photo_file(path: str, relative_path: str, stat: os.stat_result) -> PhotoFile:
+    # Also false for names that are not UTF-8: those hold lone surrogates.
+    printable = relative_path.isprintable()
+    return PhotoFile(
+        relative_path=relative_path,
+        path=path,
+        num_bytes=stat.st_size,
+        version=str(stat.st_mtime_ns),
+        refusal=None if printable else "file name is not printable UTF-8 text",
+    )

@@ -1,0 +1,79 @@
+"""The sources by name. A new one is a module of its own and a line here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tfrecords_builder.sources.base import Source
+from tfrecords_builder.sources.photo_files import SourceError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceOptions:
+    """What the command line can say about a source; each source takes what it needs."""
+
+    images: str | None = None
+    labels: str | None = None
+    test_images: str | None = None
+    sample_submission: str | None = None
+    id_column: str = "Id"
+    label_column: str = "Category"
+    quarantine_mismatches: bool = False
+    num_images: int | None = None
+    seed: int = 0
+
+
+def make_source(name: str, options: SourceOptions) -> Source:
+    """Returns the source called `name`.
+
+    Raises:
+      SourceError: an option that this source needs is missing.
+    """
+    return _SOURCES[name](options)
+
+
+def source_names() -> tuple[str, ...]:
+    """Returns the names that `make_source` knows."""
+    return tuple(_SOURCES)
+
+
+def _required(value: str | None, flag: str, source: str) -> str:
+    if not value:
+        raise SourceError(f"--source={source} was given without --{flag}; give --{flag}=...")
+    return value
+
+
+def _folder(options: SourceOptions) -> Source:
+    from tfrecords_builder.sources.folder import FolderSource
+
+    return FolderSource(images=_required(options.images, "images", "folder"))
+
+
+def _csv(options: SourceOptions) -> Source:
+    from tfrecords_builder.sources.competition import CompetitionSource
+
+    return CompetitionSource(
+        images=_required(options.images, "images", "csv"),
+        labels=_required(options.labels, "labels", "csv"),
+        test_images=options.test_images,
+        sample_submission=options.sample_submission,
+        id_column=options.id_column,
+        label_column=options.label_column,
+        quarantine_mismatches=options.quarantine_mismatches,
+    )
+
+
+def _synthetic(options: SourceOptions) -> Source:
+    from tfrecords_builder.sources.synthetic import SyntheticSource
+
+    if options.num_images is None:
+        raise SourceError(
+            "--source=synthetic was given without --num_images; give --num_images=1000"
+        )
+    return SyntheticSource(num_images=options.num_images, seed=options.seed)
+
+
+_SOURCES: Mapping[str, Callable[[SourceOptions], Source]] = {
+    "csv": _csv,
+    "folder": _folder,
+    "synthetic": _synthetic,
+}
