@@ -1,0 +1,162 @@
+"""The whole chain: off means evaluation, seeds mean examples, and XLA agrees."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainer.augment.conftest import Batch
+from trainer.augment.batch import augment_batch, evaluation_batch
+from trainer.augment.config import VIEWS, Augmentation
+
+IMAGE_PX = 32
+
+SINGLE = {
+    "off": {},
+    "center_crop": {"resize": "center_crop", "center_fraction": 0.875},
+    "pad": {"resize": "pad", "pad_value": 114},
+    "crop": {"crop_area": (0.3, 1.0), "crop_ratio": (0.75, 1.33)},
+    "crop_of_photo": {"crop_area": (0.3, 1.0), "resize": "center_crop"},
+    "crop_of_padded": {"crop_area": (0.3, 1.0), "resize": "pad"},
+    "mirror": {"mirror": 0.5},
+    "shift": {"shift": 0.1},
+    "zoom": {"zoom": 0.2},
+    "brightness": {"brightness": 0.4},
+    "contrast": {"contrast": 0.4},
+    "saturation": {"saturation": 0.4},
+    "hue": {"hue_degrees": 30.0},
+    "erasing": {"erasing": 0.5},
+}
+MIXED = {
+    "mixup": {"mixup_alpha": 0.4},
+    "cutmix": {"cutmix_alpha": 1.0},
+    "everything": {"strength": 0.8, "mixup_alpha": 0.2, "cutmix_alpha": 1.0},
+}
+
+
+def _config(fields: dict) -> Augmentation:
+    if "strength" in fields:
+        return Augmentation.from_strength(**fields)
+    return Augmentation(**fields)
+
+
+def _augment(batch: Batch, fields: dict, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
+    parts = [tf.constant(part[rows]) for part in batch]
+    return augment_batch(*parts, _config(fields), IMAGE_PX)[0].numpy()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("resize", ["squash", "center_crop", "pad"])
+def test_off_gives_exactly_the_evaluation_pixels(batch: Batch, resize: str, compiled: bool) -> None:
+    config = Augmentation(resize=resize, pad_value=30)
+    augment = tf.function(
+        lambda *parts: augment_batch(*parts, config, IMAGE_PX)[0], jit_compile=compiled
+    )
+    evaluate = tf.function(
+        lambda *parts: evaluation_batch(*parts, config, IMAGE_PX), jit_compile=compiled
+    )
+    np.testing.assert_array_equal(augment(*batch), evaluate(batch.canvases, batch.aspect))
+
+
+def test_evaluation_ignores_random_operations(batch: Batch) -> None:
+    plain = evaluation_batch(batch.canvases, batch.aspect, Augmentation(), IMAGE_PX)
+    config = Augmentation.from_strength(1.0, shift=0.2, zoom=0.2, clahe=0.5, mixup_alpha=1.0)
+    np.testing.assert_array_equal(
+        evaluation_batch(batch.canvases, batch.aspect, config, IMAGE_PX), plain
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in SINGLE if name not in ("off", "center_crop", "pad")]
+)
+def test_operation_does_something(batch: Batch, name: str) -> None:
+    off = {key: value for key, value in SINGLE[name].items() if key == "resize"}
+    assert np.abs(_augment(batch, SINGLE[name]) - _augment(batch, off)).max() > 3
+
+
+@pytest.mark.parametrize("name", list(SINGLE))
+def test_result_does_not_depend_on_place_or_companions(batch: Batch, name: str) -> None:
+    whole = _augment(batch, SINGLE[name])
+    order = np.array([5, 2, 7])
+    np.testing.assert_allclose(_augment(batch, SINGLE[name], order), whole[order], atol=1e-3)
+
+
+@pytest.mark.parametrize("num_replicas", [2, 4])
+@pytest.mark.parametrize("name", list(MIXED))
+def test_pairs_are_the_same_on_any_number_of_replicas(
+    batch: Batch, name: str, num_replicas: int
+) -> None:
+    whole = _augment(batch, MIXED[name])
+    size = len(whole) // num_replicas
+    parts = [
+        _augment(batch, MIXED[name], slice(start, start + size))
+        for start in range(0, len(whole), size)
+    ]
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-3)
+
+
+def test_another_seed_gives_another_result(batch: Batch) -> None:
+    other = batch._replace(seeds=batch.seeds + 1)
+    crop = SINGLE["crop"]
+    assert np.abs(_augment(batch, crop) - _augment(other, crop)).max((1, 2, 3)).min() > 1
+
+
+@pytest.mark.parametrize("name", list(SINGLE | MIXED))
+def test_compiles_with_static_shapes_and_agrees(batch: Batch, name: str) -> None:
+    fields = (SINGLE | MIXED)[name]
+    config = _config(fields)
+    function = tf.function(lambda *parts: augment_batch(*parts, config, IMAGE_PX), jit_compile=True)
+    images, labels = function(*batch)
+    concrete = function.get_concrete_function(*batch)
+    shapes = [output.shape.as_list() for output in concrete.outputs]
+    assert shapes == [[8, IMAGE_PX, IMAGE_PX, 3], [8, 4]]
+    assert images.dtype == labels.dtype == tf.float32
+    np.testing.assert_allclose(images, _augment(batch, fields), atol=0.02)
+
+
+def test_off_is_off_in_the_graph(batch: Batch) -> None:
+    def num_nodes(config: Augmentation) -> int:
+        function = tf.function(lambda *parts: augment_batch(*parts, config, IMAGE_PX))
+        return len(function.get_concrete_function(*batch).graph.as_graph_def().node)
+
+    assert num_nodes(Augmentation()) < num_nodes(Augmentation(mirror=0.5)) / 1.5
+
+
+@pytest.mark.parametrize("name", list(VIEWS))
+def test_views_have_the_evaluation_shape(batch: Batch, name: str) -> None:
+    for view in VIEWS[name]:
+        images = evaluation_batch(batch.canvases, batch.aspect, Augmentation(), IMAGE_PX, view)
+        assert images.shape == (8, IMAGE_PX, IMAGE_PX, 3)
+
+
+def test_mirrored_view_is_the_reversed_picture(batch: Batch) -> None:
+    plain, mirrored = (
+        evaluation_batch(batch.canvases, batch.aspect, Augmentation(), IMAGE_PX, view).numpy()
+        for view in VIEWS["mirror"]
+    )
+    np.testing.assert_array_equal(mirrored, plain[:, :, ::-1])
+
+
+@pytest.mark.parametrize(
+    "canvases",
+    [
+        np.zeros((2, 8, 8, 3), np.float32),
+        np.zeros((2, 8, 9, 3), np.uint8),
+        np.zeros((2, 8, 8, 1), np.uint8),
+        np.zeros((8, 8, 3), np.uint8),
+    ],
+)
+def test_wrong_canvases_are_refused(canvases: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="canvases"):
+        evaluation_batch(canvases, np.ones(2, np.float32), Augmentation(), 8)
+
+
+@pytest.mark.parametrize("resize", ["squash", "center_crop", "pad"])
+@pytest.mark.parametrize("aspect", [1e-4, 1e4])
+def test_extreme_photos_give_finite_pictures(resize: str, aspect: float) -> None:
+    canvases = np.full((1, 16, 16, 3), 200, np.uint8)
+    config = Augmentation.from_strength(1.0, resize=resize)
+    parts = (canvases, np.float32([aspect]), np.ones((1, 2), np.float32), np.ones((1, 2), np.int32))
+    images = augment_batch(*(tf.constant(part) for part in parts), config, 8)[0].numpy()
+    assert np.isfinite(images).all()
+    assert images.min() >= 0
+    assert images.max() <= 255
