@@ -1,0 +1,37 @@
+"""What can go wrong in a run, one class for each way in which the caller must react."""
+
+from tfrecords_builder.errors import UserError
+
+
+class RecipeError(UserError):
+    """A recipe, a stage or a `--set` override that cannot be used."""
+
+
+class DeviceError(UserError):
+    """An accelerator was asked for that this machine does not have, or a batch it cannot divide."""
+
+
+class RunFolderError(UserError):
+    """A run folder that holds something else than what this command needs."""
+
+
+class DataError(UserError):
+    """Records that cannot be read, or that do not fit the run."""
+
+
+class TrainingError(UserError):
+    """Training cannot go on: the loss is not a number, the disk is full, a shard cannot be read.
+
+    The last checkpoint is intact; the exit code tells a supervisor that starting again will not help.
+    """
+
+    exit_code = 3
+
+
+class Preempted(UserError):
+    """Stopped on purpose before the end; the same command goes on from the checkpoint.
+
+    The exit code is EX_TEMPFAIL of sysexits.h.
+    """
+
+    exit_code = 75
