@@ -1,0 +1,103 @@
+# Everyday commands; `make help` lists them. Needs make and Python 3.11 to 3.13, nothing else.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-oldest lint format lock dist clean
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+VENV_OLDEST ?= .venv-tf219
+# The first Python on the PATH that is at least 3.11, below the version given, and can make
+# virtual environments.
+find_python = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, $(1)))' \
+	2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(call find_python,14)
+PYTHON_OLDEST ?= $(call find_python,13)
+
+# A stamp is named after the content of its lock: another lock, another installation.
+stamp = $(1)/.installed-$(2)-$(shell cat $(3) | cksum | tr ' ' '-')
+CPU := $(call stamp,$(VENV),cpu,requirements/cpu.lock)
+DEV := $(call stamp,$(VENV),dev,requirements/dev.lock)
+OLDEST := $(call stamp,$(VENV_OLDEST),oldest,requirements/tpu.lock requirements/dev.lock)
+PIP = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+# Makes the virtual environment unless a whole one is there.
+make_venv = $(1)/bin/python -m pip --version >/dev/null 2>&1 || $(2) -m venv --clear $(1)
+# No build isolation: the locked setuptools builds, nothing unlocked is fetched.
+install_project = $(call PIP,$(1)) --no-build-isolation --no-deps --editable .
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(CPU) ## render cars, build records, train, evaluate, predict; about 4 minutes on 2 cores
+	@PATH="$(abspath $(VENV))/bin:$$PATH" ./demo.sh
+
+test: $(DEV) ## all tests; arguments for pytest in ARGS="..."
+	@echo "test: running pytest in $(VENV)"
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+test-fast: $(DEV) ## the tests that take no more than a few seconds each
+	@echo "test-fast: running pytest in $(VENV), without the tests marked slow"
+	@$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+
+test-oldest: $(OLDEST) ## the engine's tests on the oldest supported TensorFlow, with the pins of TPUs
+	@echo "test-oldest: running the engine's tests in $(VENV_OLDEST)"
+	@$(VENV_OLDEST)/bin/python -m pytest tests/trainer/engine $(ARGS)
+
+lint: $(DEV) ## style, formatting, types and import rules
+	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/mypy --no-error-summary
+	@$(VENV)/bin/lint-imports --no-logo >.import-linter.log || { cat .import-linter.log; exit 1; }
+
+format: $(DEV) ## format the code and mend what ruff can mend
+	@$(VENV)/bin/ruff check --fix --quiet .
+	@$(VENV)/bin/ruff format --quiet .
+
+dist: $(DEV) ## sdist and wheel into dist/
+	@$(VENV)/bin/python -m build --no-isolation
+
+lock: ## resolve the newest versions into requirements/*.lock
+	@$(call make_venv,.venv-lock,$(PYTHON))
+	@$(call PIP,.venv-lock) uv
+	@for extras in cpu dev; do .venv-lock/bin/uv pip compile --quiet --universal --no-header \
+		--no-annotate --upgrade --python-version 3.11 --extra cpu --extra $$extras \
+		--output-file requirements/$$extras.lock pyproject.toml || exit 1; done
+	@.venv-lock/bin/uv pip compile --quiet --no-header --no-annotate --upgrade \
+		--python-version 3.11 --python-platform x86_64-unknown-linux-gnu --extra tpu \
+		--output-file requirements/tpu.lock pyproject.toml
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) $(VENV_OLDEST) .venv-lock demo build dist *.egg-info .import-linter.log
+
+$(CPU): ; @$(call require_python)
+	@echo "making $(VENV) from requirements/cpu.lock with $(PYTHON) (once; about a minute)"
+	@$(call make_venv,$(VENV),$(PYTHON))
+	@$(call PIP,$(VENV)) -r requirements/cpu.lock
+	@$(call install_project,$(VENV))
+	@rm -f $(VENV)/.installed-cpu-* && touch $@
+
+$(DEV): ; @$(call require_python)
+	@echo "making $(VENV) from requirements/dev.lock with $(PYTHON) (once; about a minute)"
+	@$(call make_venv,$(VENV),$(PYTHON))
+	@$(call PIP,$(VENV)) -r requirements/dev.lock
+	@$(call install_project,$(VENV))
+	@rm -f $(VENV)/.installed-* && touch $(CPU) $@ # dev.lock holds all of cpu.lock
+
+# tensorflow-tpu cannot start without a TPU; tensorflow-cpu of the same version can.
+$(OLDEST):
+	@test -n "$(PYTHON_OLDEST)" || { echo "error: found no Python 3.11 or 3.12 on the PATH, and" \
+		"TensorFlow 2.19 is not made for newer ones; name one with PYTHON_OLDEST=..." >&2; exit 2; }
+	@echo "making $(VENV_OLDEST) from requirements/tpu.lock with TensorFlow for CPUs (once)"
+	@$(call make_venv,$(VENV_OLDEST),$(PYTHON_OLDEST))
+	@sed -e 's/^tensorflow-tpu==/tensorflow-cpu==/' -e '/^libtpu==/d' requirements/tpu.lock \
+		>$(VENV_OLDEST)/oldest.lock
+	@grep -E '^(hypothesis|iniconfig|pluggy|pytest|sortedcontainers)==' requirements/dev.lock \
+		>>$(VENV_OLDEST)/oldest.lock
+	@$(call PIP,$(VENV_OLDEST)) -r $(VENV_OLDEST)/oldest.lock
+	@$(call install_project,$(VENV_OLDEST))
+	@rm -f $(VENV_OLDEST)/.installed-oldest-* && touch $@
+
+define require_python
+test -n "$(PYTHON)" || { echo "error: found no Python 3.11 to 3.13 with venv on the PATH;" \
+	"install one (Debian: python3 python3-venv) or name it with PYTHON=..." >&2; exit 2; }
+endef
