@@ -4,7 +4,9 @@ The original bytes are kept where they are right already; otherwise the photo is
 upright, converted, shrunk and encoded as JPEG again. Every change is named.
 """
 
+import functools
 import io
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -17,10 +19,14 @@ KEPT = "kept"
 CONVERTED = "converted"
 
 # What cameras, phones and the web write. Others that Pillow knows run programs (EPS) or are no
-# photos; they are refused by name.
-READABLE_FORMATS = (
-    "JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA",
-)  # fmt: skip
+# photos; they are refused.
+_FORMATS = frozenset(
+    ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
+)
+# Stray bytes before these markers lie in the header, where they hurt no pixel. Before any other
+# marker they are what is left of damaged pixel data.
+_HEADER_MARKERS = frozenset([0xC0, 0xC1, 0xC2, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)])
+_STRAY_BYTES = re.compile(r"extraneous bytes before marker 0x([0-9a-f]{2})")
 ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
 
@@ -69,12 +75,14 @@ def encode_photo(data: bytes, settings: EncodingSettings) -> EncodedPhoto:
             # Pillow warns of damaged metadata, which does not matter here, and of large sizes,
             # which are checked below.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=READABLE_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=_readable_formats()) as image:
                 return _encode_open_image(image, data, settings)
     except UnusablePhotoError:
         raise
     except UnidentifiedImageError:
         raise UnusablePhotoError(f"not an image that can be read ({_describe(data)})") from None
+    except Image.DecompressionBombError as error:
+        raise UnusablePhotoError(f"declares too many pixels: {error}") from error
     except UnusablePixelsError as error:
         raise UnusablePhotoError(str(error)) from error
     except Exception as error:
@@ -140,10 +148,17 @@ def _check_jpeg(data: bytes) -> list[str]:
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=8)
     except ValueError as error:
         message = str(error)
-        if any(word in message.lower() for word in ("premature", "corrupt", "huffman")):
+        stray = _STRAY_BYTES.search(message)
+        if stray is None or int(stray[1], 16) not in _HEADER_MARKERS:
             raise UnusablePhotoError(f"damaged JPEG: {message}") from error
-        return [f"decoder says {message!r}"]
+        return [f"stray bytes in the header: {message}"]
     return []
+
+
+@functools.cache
+def _readable_formats() -> tuple[str, ...]:
+    Image.init()  # Pillow knows only five formats until it is asked for all.
+    return tuple(sorted(_FORMATS.intersection(Image.OPEN)))
 
 
 def _convert(image: Image.Image, settings: EncodingSettings) -> Image.Image:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -91,6 +92,8 @@ def _start_worker(num_done: Any, stop: Any) -> None:
     global _num_done, _stop
     _num_done, _stop = num_done, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # libtiff prints hundreds of lines about one damaged file. Exceptions travel by another way.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
