@@ -13,12 +13,16 @@ find_python = $(shell for p in python3 python3.13 python3.12 python3.11 python; 
 PYTHON ?= $(call find_python,14)
 PYTHON_OLDEST ?= $(call find_python,13)
 
+no_python = echo "error: found no Python 3.11 to 3.13 with venv on the PATH; install one" \
+	"(Debian: python3 python3-venv) or name it with PYTHON=..." >&2; exit 2
 # A stamp is named after the content of its lock: another lock, another installation.
 stamp = $(1)/.installed-$(2)-$(shell cat $(3) | cksum | tr ' ' '-')
 CPU := $(call stamp,$(VENV),cpu,requirements/cpu.lock)
 DEV := $(call stamp,$(VENV),dev,requirements/dev.lock)
 OLDEST := $(call stamp,$(VENV_OLDEST),oldest,requirements/tpu.lock requirements/dev.lock)
 PIP = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+COMPILE = .venv-lock/bin/uv pip compile --quiet --upgrade --no-header --no-annotate --python-version 3.11
+LINUX = --python-platform x86_64-unknown-linux-gnu
 # Makes the virtual environment unless a whole one is there.
 make_venv = $(1)/bin/python -m pip --version >/dev/null 2>&1 || $(2) -m venv --clear $(1)
 # No build isolation: the locked setuptools builds, nothing unlocked is fetched.
@@ -57,26 +61,29 @@ dist: $(DEV) ## sdist and wheel into dist/
 	@$(VENV)/bin/python -m build --no-isolation
 
 lock: ## resolve the newest versions into requirements/*.lock
+	@test -n "$(PYTHON)" || { $(no_python); }
 	@$(call make_venv,.venv-lock,$(PYTHON))
 	@$(call PIP,.venv-lock) uv
-	@for extras in cpu dev; do .venv-lock/bin/uv pip compile --quiet --universal --no-header \
-		--no-annotate --upgrade --python-version 3.11 --extra cpu --extra $$extras \
-		--output-file requirements/$$extras.lock pyproject.toml || exit 1; done
-	@.venv-lock/bin/uv pip compile --quiet --no-header --no-annotate --upgrade \
-		--python-version 3.11 --python-platform x86_64-unknown-linux-gnu --extra tpu \
-		--output-file requirements/tpu.lock pyproject.toml
+	@$(COMPILE) --universal --extra cpu --output-file requirements/cpu.lock pyproject.toml
+	@$(COMPILE) --universal --extra cpu --extra dev --output-file requirements/dev.lock \
+		--constraint requirements/cpu.lock pyproject.toml
+	@$(COMPILE) $(LINUX) --extra gpu --output-file requirements/gpu.lock \
+		--constraint requirements/cpu.lock pyproject.toml
+	@$(COMPILE) $(LINUX) --extra tpu --output-file requirements/tpu.lock pyproject.toml
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) $(VENV_OLDEST) .venv-lock demo build dist *.egg-info .import-linter.log
 
-$(CPU): ; @$(call require_python)
+$(CPU): 
+	@test -n "$(PYTHON)" || { $(no_python); }
 	@echo "making $(VENV) from requirements/cpu.lock with $(PYTHON) (once; about a minute)"
 	@$(call make_venv,$(VENV),$(PYTHON))
 	@$(call PIP,$(VENV)) -r requirements/cpu.lock
 	@$(call install_project,$(VENV))
 	@rm -f $(VENV)/.installed-cpu-* && touch $@
 
-$(DEV): ; @$(call require_python)
+$(DEV): 
+	@test -n "$(PYTHON)" || { $(no_python); }
 	@echo "making $(VENV) from requirements/dev.lock with $(PYTHON) (once; about a minute)"
 	@$(call make_venv,$(VENV),$(PYTHON))
 	@$(call PIP,$(VENV)) -r requirements/dev.lock
@@ -96,8 +103,3 @@ $(OLDEST):
 	@$(call PIP,$(VENV_OLDEST)) -r $(VENV_OLDEST)/oldest.lock
 	@$(call install_project,$(VENV_OLDEST))
 	@rm -f $(VENV_OLDEST)/.installed-oldest-* && touch $@
-
-define require_python
-test -n "$(PYTHON)" || { echo "error: found no Python 3.11 to 3.13 with venv on the PATH;" \
-	"install one (Debian: python3 python3-venv) or name it with PYTHON=..." >&2; exit 2; }
-endef

