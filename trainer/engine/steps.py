@@ -26,6 +26,9 @@ from trainer.network.layers import dropout_seeds
 from trainer.plan import StagePlan
 
 
+MAX_STEPS_PER_CALL = 100
+
+
 class Batch(NamedTuple):
     """Rows of one replica; `weights` 0 marks padding."""
 
@@ -55,7 +58,7 @@ class TrainMetrics:
 
 
 class TrainSteps:
-    """`run(iterator, rates)` makes len(rates) optimizer steps in one host call.
+    """`run(iterator, rates)` makes len(rates) optimizer steps, up to MAX_STEPS_PER_CALL, in one host call.
 
     Args:
         strategy: where to run.
@@ -92,7 +95,7 @@ class TrainSteps:
         self._forward_backward: Callable[..., Any] = self._gradients
         if compile_with_xla:
             self._forward_backward = tf.function(self._gradients, jit_compile=True, autograph=False)
-        self._steps = tf.function(self._make_steps, autograph=True, reduce_retracing=False)
+        self._steps = tf.function(self._make_steps)
 
     def variables(self) -> dict[str, tf.Variable]:
         """State that an exact resume needs besides network and optimizer."""
@@ -100,7 +103,10 @@ class TrainSteps:
 
     def run(self, iterator: Iterator[Batch], rates: np.ndarray) -> None:
         """Takes len(rates) global batches; returns as soon as the work is queued or done."""
-        self._steps(iterator, tf.constant(rates, tf.float32))
+        # Always the same shape, so that a call with another number of steps is not traced again.
+        padded = np.zeros(MAX_STEPS_PER_CALL, np.float32)
+        padded[: len(rates)] = rates
+        self._steps(iterator, tf.constant(padded), tf.constant(len(rates)))
 
     def read_metrics(self) -> TrainMetrics:
         """The sums since the last `reset_metrics`."""
@@ -118,8 +124,8 @@ class TrainSteps:
         """Starts new sums, at the start of an epoch."""
         self._sums.assign(tf.zeros([5]))
 
-    def _make_steps(self, iterator: Any, rates: tf.Tensor) -> None:
-        for index in tf.range(tf.shape(rates)[0]):
+    def _make_steps(self, iterator: Any, rates: tf.Tensor, num_steps: tf.Tensor) -> None:
+        for index in tf.range(num_steps):
             self._strategy.run(self._replica_step, args=(next(iterator), rates[index]))
 
     def _replica_step(self, batch: Batch, rate: tf.Tensor) -> None:

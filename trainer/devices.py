@@ -1,0 +1,159 @@
+"""From `--strategy` to a tf.distribute strategy, and a line that says what it truly runs on."""
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from trainer.errors import DeviceError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multiworker", "tpu")
+
+
+def require_tensorflow() -> None:
+    """Raises DeviceError with what to install where there is no TensorFlow."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        import tensorflow  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise DeviceError(
+            "TensorFlow is not installed; need exactly one of the extras cpu, gpu, tpu; "
+            "install one, for example: pip install 'staged-trainer[cpu]'"
+        ) from None
+
+
+def make_strategy(name: str, num_devices: int | None = None, tpu: str = "local") -> "tf.distribute.Strategy":
+    """Makes the strategy that was asked for, or an error; never another one.
+
+    Args:
+        name: one of STRATEGIES. `auto` takes a TPU if TPU_NAME or the local TPU is there, several
+            workers if TF_CONFIG names them, all GPUs if there are any, else the CPU.
+        num_devices: of `mirrored`: how many GPUs, all by default. Where there is no GPU, that many
+            logical CPU devices (to try things out; must be the first use of TensorFlow).
+        tpu: of `tpu`: local, a name, or grpc://...
+
+    Raises:
+        DeviceError: the devices are not there.
+    """
+    import tensorflow as tf
+
+    if name not in STRATEGIES:
+        raise DeviceError(f"--strategy={name} is not known; need one of {', '.join(STRATEGIES)}")
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if name == "auto":
+        name = _choose(len(gpus))
+    if name == "cpu":
+        return tf.distribute.OneDeviceStrategy("/cpu:0")
+    if name == "gpu":
+        if not gpus:
+            raise DeviceError(_missing("gpu", "no GPU is visible to TensorFlow"))
+        return tf.distribute.OneDeviceStrategy("/gpu:0")
+    if name == "mirrored":
+        return _make_mirrored(len(gpus), num_devices)
+    if name == "multiworker":
+        return _make_multiworker(len(gpus))
+    return _make_tpu(tpu)
+
+
+def describe(strategy: "tf.distribute.Strategy") -> str:
+    """One line: the kind of strategy, the replicas and the devices behind them."""
+    import tensorflow as tf
+
+    kind = type(strategy).__name__.removesuffix("V2").removesuffix("V1")
+    replicas = strategy.num_replicas_in_sync
+    gpus = tf.config.list_physical_devices("GPU")
+    if kind.startswith("TPU"):
+        hardware = f"{replicas} TPU cores"
+    elif gpus:
+        names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
+        hardware = f"{', '.join(sorted(names))}"
+    else:
+        hardware = f"CPU with {os.cpu_count()} cores"
+    return f"{kind}: {replicas} replica{'s' if replicas > 1 else ''} on {hardware}"
+
+
+def is_chief(strategy: "tf.distribute.Strategy") -> bool:
+    """Whether this process writes; exactly one of several workers does."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec() or resolver.task_type is None:
+        return True
+    if resolver.task_type == "worker":
+        has_chief = "chief" in resolver.cluster_spec().as_dict()
+        return resolver.task_id == 0 and not has_chief
+    return bool(resolver.task_type == "chief")
+
+
+def _choose(num_gpus: int) -> str:
+    if os.environ.get("TPU_NAME") or os.path.exists("/dev/accel0") or os.path.exists("/dev/vfio/0"):
+        return "tpu"
+    if len(json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {}).get("worker", ())) > 1:
+        return "multiworker"
+    return {0: "cpu", 1: "gpu"}.get(num_gpus, "mirrored")
+
+
+def _make_mirrored(num_gpus: int, num_devices: int | None) -> "tf.distribute.Strategy":
+    import tensorflow as tf
+
+    if num_gpus:
+        wanted = num_devices or num_gpus
+        if wanted > num_gpus:
+            raise DeviceError(_missing(f"mirrored with --num_devices={wanted}", f"only {num_gpus} GPUs are visible"))
+        return tf.distribute.MirroredStrategy([f"/gpu:{index}" for index in range(wanted)])
+    if num_devices is None:
+        raise DeviceError(_missing("mirrored", "no GPU is visible to TensorFlow"))
+    if len(tf.config.list_logical_devices("CPU")) < num_devices:
+        raise DeviceError(
+            f"--num_devices={num_devices} on CPUs needs as many logical devices, made before TensorFlow starts; "
+            "run it as a command of its own"
+        )
+    return tf.distribute.MirroredStrategy([f"/cpu:{index}" for index in range(num_devices)])
+
+
+def split_cpu(num_devices: int) -> None:
+    """Makes `num_devices` logical CPU devices; must come before anything else touches TensorFlow."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices)
+
+
+def _make_multiworker(num_gpus: int) -> "tf.distribute.Strategy":
+    import tensorflow as tf
+
+    workers = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
+    if not workers:
+        raise DeviceError(
+            "--strategy=multiworker needs TF_CONFIG with a cluster and this task; it is not set; "
+            "the platform sets it on several machines, launch.local on this one"
+        )
+    kind = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(implementation=kind.NCCL if num_gpus else kind.RING)
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+
+
+def _make_tpu(tpu: str) -> "tf.distribute.Strategy":
+    import tensorflow as tf
+
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+        if tpu != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise DeviceError(_missing(f"tpu --tpu={tpu}", reason)) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _missing(wanted: str, reason: str) -> str:
+    return (
+        f"--strategy={wanted}: not there ({reason}); need that device and its TensorFlow extra; "
+        "use --strategy=auto to take what this machine has"
+    )

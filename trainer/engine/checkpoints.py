@@ -1,0 +1,83 @@
+"""Checkpoints of a run: weights, optimizer and `Progress` in one file, saved in the background."""
+
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.engine.tensor_files import read_tensors, write_tensors
+from trainer.errors import DataError, TrainingError
+from trainer.progress import Progress
+
+FOLDER = "checkpoints"
+_SUFFIX = ".safetensors"
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The newest `num_kept` checkpoints of a run folder.
+
+    Args:
+        run_dir: local or gs://.
+        num_kept: older ones are deleted, never the one before a broken one.
+        writes: False on workers other than the chief, which only read.
+    """
+
+    def __init__(self, run_dir: str, num_kept: int = 2, writes: bool = True):
+        self._folder = os.path.join(run_dir, FOLDER)
+        self._num_kept = num_kept
+        self._writes = writes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def save(self, arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
+        """Starts to write a checkpoint and returns; waits first for the one before.
+
+        `arrays` must not change any more. Raises TrainingError if the one before failed.
+        """
+        self.wait()
+        if self._writes:
+            self._pending = self._thread.submit(self._write, dict(arrays), progress)
+
+    def wait(self) -> None:
+        """Returns when everything is written.
+
+        Raises:
+            TrainingError: it could not be written (disk full, no permission).
+        """
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        try:
+            pending.result()
+        except (OSError, tf.errors.OpError) as error:
+            raise TrainingError(
+                f"cannot write a checkpoint into {self._folder} ({str(error).splitlines()[0]}); "
+                "the one before is intact; make room and start the same command again"
+            ) from error
+
+    def load_newest(self) -> tuple[dict[str, np.ndarray], Progress] | None:
+        """The newest checkpoint that is whole; a broken one is passed over with a warning."""
+        for name in reversed(self._names()):
+            try:
+                arrays, metadata = read_tensors(os.path.join(self._folder, name))
+            except DataError as error:
+                _log.warning("broken checkpoint passed over: %s", error)
+                continue
+            return arrays, Progress.from_json(metadata["progress"])
+        return None
+
+    def _write(self, arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
+        tf.io.gfile.makedirs(self._folder)
+        name = f"{progress.steps_before + progress.step:09d}-{progress.stage:02d}-{progress.epoch:04d}{_SUFFIX}"
+        write_tensors(os.path.join(self._folder, name), arrays, {"progress": progress.to_json()})
+        for old in self._names()[: -self._num_kept]:
+            tf.io.gfile.remove(os.path.join(self._folder, old))
+
+    def _names(self) -> list[str]:
+        if not tf.io.gfile.isdir(self._folder):
+            return []
+        return sorted(name for name in tf.io.gfile.listdir(self._folder) if name.endswith(_SUFFIX))

@@ -1,0 +1,206 @@
+"""A whole run in the order in which it happens: plan, resume, stages, the best model at the end."""
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecords_builder.manifest import Manifest
+from trainer.devices import is_chief
+from trainer.engine.checkpoints import Checkpoints
+from trainer.engine.evaluation import Evaluator, evaluation_batch_of
+from trainer.engine.ledger import TimeLedger
+from trainer.engine.stage_run import Observer, StageRun
+from trainer.engine.stage_state import StageState
+from trainer.engine.stop import StopSignal
+from trainer.engine.tensor_files import read_tensors, write_tensors
+from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
+from trainer.input.feed import train_feed
+from trainer.order import Order
+from trainer.plan import StagePlan
+from trainer.progress import EpochRecord, Progress, next_stage
+from trainer.recipe import Recipe
+from trainer.run_record import MODEL_FILE
+
+WEIGHTS_FOLDER = "weights"
+_log = logging.getLogger(__name__)
+
+InitialWeights = Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, np.ndarray]]
+"""Names and shapes of the network's variables -> arrays for some of them; the rest stay fresh."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """How a run is carried out; nothing here changes its outcome."""
+
+    run_dir: str
+    data_dir: str
+    cache: str = "auto"
+    checkpoint_secs: float = 600.0
+    num_kept: int = 2
+    compile_with_xla: bool = False
+
+
+class Run:
+    """Trains all stages of a recipe, from the newest checkpoint if there is one."""
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        recipe: Recipe,
+        plans: tuple[StagePlan, ...],
+        manifest: Manifest,
+        seed: int,
+        options: RunOptions,
+        initial_weights: InitialWeights,
+        stop: StopSignal,
+        observers: tuple[Observer, ...],
+    ):
+        self._strategy = strategy
+        self._recipe = recipe
+        self._plans = plans
+        self._manifest = manifest
+        self._seed = seed
+        self._options = options
+        self._initial_weights = initial_weights
+        self._stop = stop
+        self._chief = is_chief(strategy)
+        self._observers = observers if self._chief else ()
+        self._checkpoints = Checkpoints(options.run_dir, options.num_kept, writes=self._chief)
+        self._ledger = TimeLedger()
+        self._canvases: dict[str, Canvases] = {}
+
+    def run(self) -> Progress:
+        """Returns the progress at the end; the model is in `MODEL_FILE`.
+
+        Raises:
+            Preempted, TrainingError, DataError: see there.
+        """
+        arrays, progress = self._checkpoints.load_newest() or ({}, Progress())
+        for plan in self._plans[progress.stage :]:
+            progress = self._run_stage(plan, progress, arrays)
+            arrays = {}
+        self._checkpoints.wait()
+        self._publish(progress)
+        return progress
+
+    def _run_stage(self, plan: StagePlan, progress: Progress, arrays: Mapping[str, np.ndarray]) -> Progress:
+        with self._ledger.measure("build"):
+            self._open_canvases(plan)
+            tf.keras.backend.clear_session()
+            # Fresh weights must not depend on what was built before.
+            tf.keras.utils.set_random_seed(self._seed)
+            state = StageState(
+                self._strategy,
+                self._recipe,
+                plan,
+                len(self._manifest.classes),
+                self._class_weights(plan),
+                self._options.compile_with_xla,
+            )
+            if arrays:
+                state.restore(arrays)
+            else:
+                self._start_weights(state, progress)
+        stage_run = StageRun(
+            recipe=self._recipe,
+            plan=plan,
+            state=state,
+            make_feed=functools.partial(self._make_feed, plan),
+            evaluator=Evaluator(
+                self._strategy,
+                state.network.model,
+                plan.stage.augmentation,
+                plan.stage.image_px,
+                evaluation_batch_of(self._num_validation(), plan.num_replicas, plan.replica_batch),
+            ),
+            validation=self._canvases.get("val"),
+            checkpoints=self._checkpoints,
+            save_weights=functools.partial(self._save_weights, plan, state),
+            checkpoint_secs=self._options.checkpoint_secs,
+            stop=self._stop,
+            ledger=self._ledger,
+            observers=self._observers,
+        )
+        progress = next_stage(stage_run.run(progress))
+        self._checkpoints.save({}, progress)
+        self._checkpoints.wait()
+        self._remove_other_weights(plan, progress)
+        return progress
+
+    def _start_weights(self, state: StageState, progress: Progress) -> None:
+        if progress.carried_file is not None:
+            arrays, _ = read_tensors(os.path.join(self._options.run_dir, progress.carried_file))
+            state.load_weights(arrays)
+            return
+        fresh = state.weights()
+        given = self._initial_weights({name: array.shape for name, array in fresh.items()})
+        state.load_weights({**fresh, **given})
+
+    def _open_canvases(self, plan: StagePlan) -> None:
+        canvas_px = canvas_px_of(plan.stage.image_px)
+        if self._canvases and self._canvases["train"].canvas_px == canvas_px:
+            return
+        for canvases in self._canvases.values():
+            canvases.close()
+        splits = [self._manifest.splits[name] for name in ("train", "val") if self._num_examples(name)]
+        num_bytes = sum(split.num_examples for split in splits) * canvas_px**2 * 3
+        cache = choose_cache(self._options.cache, num_bytes)
+        self._canvases = {split.name: Canvases(self._options.data_dir, split, canvas_px, cache) for split in splits}
+
+    def _make_feed(self, plan: StagePlan, first_step: int) -> Iterator[Any]:
+        order = Order(
+            seed=self._seed,
+            num_examples=plan.num_examples,
+            batch_size=plan.global_batch,
+            num_epochs=plan.stage.epochs,
+            first_epoch=plan.first_epoch,
+        )
+        return train_feed(self._strategy, self._canvases["train"], order, plan, self._seed, first_step)
+
+    def _class_weights(self, plan: StagePlan) -> np.ndarray:
+        counts = np.array(self._manifest.splits["train"].class_counts, np.float64)
+        if plan.stage.class_weights == "balanced":
+            return counts.sum() / (len(counts) * np.maximum(counts, 1))
+        return np.ones(len(counts))
+
+    def _save_weights(self, plan: StagePlan, state: StageState, stage_name: str, record: EpochRecord) -> str:
+        name = f"{WEIGHTS_FOLDER}/{plan.index:02d}-{stage_name}-epoch{record.epoch:03d}.safetensors"
+        if self._chief:
+            tf.io.gfile.makedirs(os.path.join(self._options.run_dir, WEIGHTS_FOLDER))
+            write_tensors(os.path.join(self._options.run_dir, name), state.weights(), self._weights_metadata(plan))
+        return name
+
+    def _weights_metadata(self, plan: StagePlan) -> dict[str, str]:
+        import json
+
+        return {
+            "classes": json.dumps(self._manifest.classes),
+            "backbone": self._recipe.backbone,
+            "image_px": str(plan.stage.image_px),
+        }
+
+    def _remove_other_weights(self, plan: StagePlan, progress: Progress) -> None:
+        """Of a stage that is over, only the best weights stay."""
+        folder = os.path.join(self._options.run_dir, WEIGHTS_FOLDER)
+        if not self._chief or not tf.io.gfile.isdir(folder):
+            return
+        for name in tf.io.gfile.listdir(folder):
+            if name.startswith(f"{plan.index:02d}-") and f"{WEIGHTS_FOLDER}/{name}" != progress.carried_file:
+                tf.io.gfile.remove(os.path.join(folder, name))
+
+    def _publish(self, progress: Progress) -> None:
+        if self._chief and progress.carried_file is not None:
+            arrays, metadata = read_tensors(os.path.join(self._options.run_dir, progress.carried_file))
+            write_tensors(os.path.join(self._options.run_dir, MODEL_FILE), arrays, metadata)
+
+    def _num_examples(self, name: str) -> int:
+        return self._manifest.splits[name].num_examples if name in self._manifest.splits else 0
+
+    def _num_validation(self) -> int:
+        return max(1, self._num_examples("val"))

@@ -1,0 +1,163 @@
+"""One stage from its first (or next) step to its best weights."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from trainer.engine.checkpoints import Checkpoints
+from trainer.engine.evaluation import Evaluator, loss_and_accuracy
+from trainer.engine.ledger import TimeLedger
+from trainer.engine.stage_state import StageState
+from trainer.engine.steps import MAX_STEPS_PER_CALL
+from trainer.engine.stop import StopSignal
+from trainer.errors import Preempted, TrainingError
+from trainer.input.canvases import Canvases
+from trainer.plan import StagePlan
+from trainer.progress import EpochRecord, Progress, after_epoch, is_better, stage_is_over, with_seconds
+from trainer.recipe import Recipe
+
+_SECS_PER_CALL = 1.0
+
+
+class Observer(Protocol):
+    """Who watches a run: display, TensorBoard, run record. Called on the chief only."""
+
+    def on_steps(self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float) -> None:
+        """After each host call."""
+
+    def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
+        """After each evaluation."""
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class StageRun:
+    """What the loop of one stage needs; `run` carries it out."""
+
+    recipe: Recipe
+    plan: StagePlan
+    state: StageState
+    make_feed: Callable[[int], Iterator[Any]]
+    """First step -> batches from there on."""
+    evaluator: Evaluator
+    validation: Canvases | None
+    checkpoints: Checkpoints
+    save_weights: Callable[[str, EpochRecord], str]
+    """Writes the network's weights as the best so far; returns the file's name."""
+    checkpoint_secs: float
+    stop: StopSignal
+    ledger: TimeLedger
+    observers: tuple[Observer, ...]
+    _first_call: bool = dataclasses.field(default=True, init=False)
+
+    def run(self, progress: Progress) -> Progress:
+        """Trains to the end of the stage and returns the progress with its best.
+
+        Raises:
+            Preempted: told to stop; a checkpoint is written.
+            TrainingError: the loss is not a number any more.
+        """
+        stage = self.plan.stage
+        if progress.step == 0 and progress.epoch == 0 and progress.best_value is None and self.plan.index > 0:
+            progress = self._end_epoch(progress, 0, time.monotonic())
+        feed = self.make_feed(progress.step)
+        saved_at = epoch_start = time.monotonic()
+        while not stage_is_over(progress, stage):
+            epoch_end = self.plan.epoch_end(progress.epoch)
+            progress = self._train_until(epoch_end, progress, feed)
+            if reason := self.stop.reason(self._secs_to_finish()):
+                self._save(progress)
+                self.checkpoints.wait()
+                raise Preempted(
+                    f"stopped by {reason} in stage {stage.name!r} after step {progress.step} of {self.plan.num_steps}; "
+                    "the checkpoint is written; start the same command again to go on"
+                )
+            if progress.step == epoch_end:
+                progress = self._end_epoch(progress, progress.epoch + 1, epoch_start)
+                epoch_start = time.monotonic()
+            if time.monotonic() - saved_at >= self.checkpoint_secs:
+                progress = self._save(progress)
+                saved_at = time.monotonic()
+        return with_seconds(progress, stage.name, self.ledger.take())
+
+    def _train_until(self, epoch_end: int, progress: Progress, feed: Iterator[Any]) -> Progress:
+        """Host calls up to the end of the epoch, a due checkpoint or a stop, whichever is first."""
+        started = time.monotonic()
+        num_steps = 1
+        while progress.step < epoch_end:
+            num_steps = min(num_steps, epoch_end - progress.step)
+            steps = range(progress.step, progress.step + num_steps)
+            rates = np.array([self.plan.learning_rate_at(step) for step in steps]) * progress.rate_factor
+            call_start = time.monotonic()
+            first_call = self._first_call
+            self.state.steps.run(feed, rates)
+            metrics = self.state.steps.read_metrics()
+            spent = time.monotonic() - call_start
+            self.ledger.add("compile" if first_call else "step", spent)
+            self._first_call = False
+            progress = dataclasses.replace(progress, step=progress.step + num_steps)
+            if not np.isfinite(metrics.loss):
+                raise TrainingError(
+                    f"the loss of stage {self.plan.stage.name!r} is {metrics.loss} after step {progress.step}; "
+                    "the last checkpoint is intact; lower the learning rate with "
+                    f"--set stages.{self.plan.stage.name}.learning_rate={self.plan.learning_rate / 3:.1g}"
+                )
+            rate = num_steps * self.plan.global_batch / spent
+            for observer in self.observers:
+                observer.on_steps(self.plan, progress, metrics.loss, 0.0 if first_call else rate)
+            if self.stop.reason(self._secs_to_finish()) or time.monotonic() - started >= self.checkpoint_secs:
+                break
+            if not first_call:
+                wanted = round(_SECS_PER_CALL * num_steps / max(spent, 1e-6))
+                num_steps = max(1, min(wanted, 2 * num_steps, MAX_STEPS_PER_CALL))
+        return progress
+
+    def _end_epoch(self, progress: Progress, epoch: int, started: float) -> Progress:
+        stage, trained = self.plan.stage, epoch > 0
+        metrics = self.state.steps.read_metrics()
+        val_loss = val_accuracy = None
+        self.state.swap_averages()
+        try:
+            if self.validation is not None:
+                with self.ledger.measure("evaluate"):
+                    logits = self.evaluator.logits(self.validation)
+                    val_loss, val_accuracy = loss_and_accuracy(logits, self.validation.labels)
+            value = val_accuracy if self.recipe.monitor == "val_accuracy" else val_loss
+            best = value is None or is_better(self.recipe.monitor, value, progress.best_value)
+            record = EpochRecord(
+                stage=stage.name,
+                epoch=epoch,
+                step=progress.steps_before + progress.step,
+                learning_rate=self.plan.learning_rate_at(max(0, progress.step - 1)) * progress.rate_factor,
+                train_loss=metrics.loss if trained else None,
+                train_accuracy=metrics.accuracy if trained else None,
+                val_loss=val_loss,
+                val_accuracy=val_accuracy,
+                is_best=best,
+                seconds=time.monotonic() - started,
+            )
+            best_file = None
+            if best:
+                with self.ledger.measure("checkpoint"):
+                    best_file = self.save_weights(stage.name, record)
+        finally:
+            self.state.swap_averages()
+        self.state.steps.reset_metrics()
+        progress = after_epoch(progress, self.recipe, stage, record, best_file)
+        for observer in self.observers:
+            observer.on_epoch(self.plan, progress, record)
+        return progress
+
+    def _save(self, progress: Progress) -> Progress:
+        with self.ledger.measure("checkpoint"):
+            arrays = self.state.snapshot()
+            # Waits for the one before, so that the time it cost is in this one's ledger.
+            self.checkpoints.wait()
+        progress = with_seconds(progress, self.plan.stage.name, self.ledger.take())
+        self.checkpoints.save(arrays, progress)
+        return progress
+
+    def _secs_to_finish(self) -> float:
+        return 0.0

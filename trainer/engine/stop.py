@@ -1,0 +1,51 @@
+"""When to stop before the end: SIGTERM, or a deadline counted from the start of the process."""
+
+import re
+import signal
+import time
+from types import FrameType
+
+import psutil
+
+from trainer.errors import RecipeError
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def parse_duration(text: str) -> float:
+    """`8h40m`, `90m`, `30s` or plain seconds, in seconds.
+
+    Raises:
+        RecipeError: something else.
+    """
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    parts = re.findall(r"(\d+)([hms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise RecipeError(f"duration {text!r} is not understood; need for example 8h40m, 90m or 30s; write it so")
+    return float(sum(int(number) * _UNITS[unit] for number, unit in parts))
+
+
+class StopSignal:
+    """Asked between steps whether to stop; installs a handler for SIGTERM.
+
+    Args:
+        deadline_secs: seconds after the start of this process at which everything must be done;
+            None for no deadline.
+    """
+
+    def __init__(self, deadline_secs: float | None):
+        self._terminated = False
+        self._deadline = None if deadline_secs is None else psutil.Process().create_time() + deadline_secs
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def reason(self, secs_to_finish: float) -> str | None:
+        """Why to stop now, if `secs_to_finish` are still needed to save and end; None to go on."""
+        if self._terminated:
+            return "SIGTERM"
+        if self._deadline is not None and time.time() + secs_to_finish >= self._deadline:
+            return "deadline"
+        return None
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self._terminated = True

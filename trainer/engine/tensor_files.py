@@ -1,0 +1,61 @@
+"""Named tensors in one file, written whole or not at all, with a checksum inside.
+
+The format is safetensors: readable elsewhere, and nothing in it can be executed. Metadata
+`sha256` covers names, types, shapes and contents.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import tensorflow as tf
+
+from trainer.errors import DataError
+
+
+def write_tensors(path: str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes under a temporary name and renames; local or gs://."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    data = safetensors.numpy.save(arrays, {**metadata, "sha256": _checksum(arrays)})
+    temporary = path + ".part"
+    with tf.io.gfile.GFile(temporary, "wb") as file:
+        file.write(data)
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def read_tensors(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Returns (arrays, metadata).
+
+    Raises:
+        DataError: the file is missing, cut short or changed.
+    """
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            data = file.read()
+        arrays = safetensors.numpy.load(data)
+        metadata = _metadata(data)
+    except (tf.errors.OpError, OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read ({reason}); need a whole file written by this program") from error
+    if metadata.get("sha256") != _checksum(arrays):
+        raise DataError(f"{path} was changed after it was written (checksum differs); use another one")
+    return arrays, metadata
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The metadata stands in the JSON header, whose length are the first 8 bytes."""
+    length = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    return metadata
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

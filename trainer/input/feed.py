@@ -1,0 +1,92 @@
+"""Batches for the devices: a tf.data pipeline over computed positions, one element a replica.
+
+Element j of a worker's pipeline belongs to step j // R and to its replica j % R (R replicas a
+worker), which is how `distribute_datasets_from_function` deals elements out. There is no state to
+save: a pipeline for any step is made by starting there.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.engine.steps import Batch
+from trainer.input.canvases import Canvases
+from trainer.order import BatchRows, Order
+from trainer.plan import StagePlan
+
+_PARALLEL_BATCHES = 2
+
+
+def train_feed(
+    strategy: tf.distribute.Strategy, canvases: Any, order: Order, plan: StagePlan, seed: int, first_step: int
+) -> Iterator[Batch]:
+    """Endless distributed batches of a stage from `first_step` on; steps behind its end are padding."""
+
+    def rows(step: int, replica: int) -> tuple[np.ndarray, ...]:
+        return _replica_rows(canvases, order.batch(step), plan, seed, replica)
+
+    return iter(_distribute(strategy, rows, plan.replica_batch, canvases, first_step, None))
+
+
+def evaluation_feed(strategy: tf.distribute.Strategy, canvases: Canvases, replica_batch: int) -> Any:
+    """Distributed batches over the whole split in index order, the last one padded."""
+    replicas = strategy.num_replicas_in_sync
+    num_steps = -(-canvases.num_examples // (replica_batch * replicas))
+
+    def rows(step: int, replica: int) -> tuple[np.ndarray, ...]:
+        first = (step * replicas + replica) * replica_batch
+        positions = np.arange(first, first + replica_batch, dtype=np.int64)
+        real = positions < canvases.num_examples
+        gathered = canvases.gather(np.where(real, positions, 0))
+        seeds = np.zeros((replica_batch, 2), np.int32)
+        return gathered.images, gathered.aspects, gathered.labels, real.astype(np.float32), seeds
+
+    return _distribute(strategy, rows, replica_batch, canvases, 0, num_steps)
+
+
+def example_seeds(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """int32 [B, 2]: what is random about an example, from (run seed, epoch, record index) alone."""
+    keys = {int(epoch): np.random.SeedSequence([seed, int(epoch)]).generate_state(1)[0] for epoch in np.unique(epochs)}
+    first = np.array([keys[int(epoch)] for epoch in epochs], np.uint32)
+    return np.stack([first, indices.astype(np.uint32)], axis=-1).view(np.int32)
+
+
+def _replica_rows(canvases: Any, batch: BatchRows, plan: StagePlan, seed: int, replica: int) -> tuple[np.ndarray, ...]:
+    """The replica's share of a global batch; rows behind its end repeat the first with weight 0."""
+    positions = np.arange(replica * plan.replica_batch, (replica + 1) * plan.replica_batch)
+    real = positions < plan.global_batch
+    positions = np.where(real, positions, 0)
+    indices, epochs = batch.indices[positions], batch.epochs[positions]
+    gathered = canvases.gather(indices)
+    weights = np.where(real, batch.weights[positions], 0).astype(np.float32)
+    return gathered.images, gathered.aspects, gathered.labels, weights, example_seeds(seed, epochs, indices)
+
+
+def _distribute(
+    strategy: tf.distribute.Strategy, rows: Any, replica_batch: int, canvases: Any, first_step: int, num_steps: int | None
+) -> Any:
+    canvas_shape = canvases.row_shape
+    canvas_dtype = canvases.dtype
+
+    def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        local = context.num_replicas_in_sync // context.num_input_pipelines
+        first_replica = context.input_pipeline_id * local
+
+        def load(element: np.ndarray) -> tuple[np.ndarray, ...]:
+            step, replica = divmod(int(element), local)
+            return rows(step, first_replica + replica)
+
+        def element(index: tf.Tensor) -> Batch:
+            types = (canvas_dtype, tf.float32, tf.int32, tf.float32, tf.int32)
+            parts = tf.numpy_function(load, [index], types)
+            shapes = ((replica_batch, *canvas_shape), *[(replica_batch,)] * 3, (replica_batch, 2))
+            return Batch(*(tf.ensure_shape(part, shape) for part, shape in zip(parts, shapes, strict=True)))
+
+        end = 2**62 if num_steps is None else (first_step + num_steps) * local
+        dataset = tf.data.Dataset.range(first_step * local, end)
+        dataset = dataset.map(element, num_parallel_calls=_PARALLEL_BATCHES, deterministic=True)
+        return dataset.prefetch(_PARALLEL_BATCHES)
+
+    return strategy.distribute_datasets_from_function(make)

@@ -1,0 +1,143 @@
+"""`run.json`: one file that tells a run apart from every other, rewritten whole after each epoch."""
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from tfrecords_builder.manifest import Manifest
+from trainer.errors import RunFolderError
+from trainer.progress import Progress
+from trainer.recipe import Recipe, Stage
+
+FILE_NAME = "run.json"
+SCHEMA_VERSION = 1
+MODEL_FILE = "model.safetensors"
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu", "keras", "numpy", "pillow", "staged-trainer")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """What decides the outcome of a run; a resume must bring the same."""
+
+    recipe: Recipe
+    seed: int
+    batch_scaling: str
+    data_fingerprint: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {
+            "recipe": self.recipe.to_json(),
+            "seed": self.seed,
+            "batch_scaling": self.batch_scaling,
+            "data_fingerprint": self.data_fingerprint,
+        }
+
+    def differences(self, stored: Mapping[str, Any]) -> list[str]:
+        """`path: stored -> ours` for every value that differs from a stored `to_json`."""
+        ours, theirs = _flatten(json.loads(json.dumps(self.to_json()))), _flatten(dict(stored))
+        return [
+            f"{path}: {theirs.get(path, 'absent')} -> {ours.get(path, 'absent')}"
+            for path in sorted(ours.keys() | theirs.keys())
+            if ours.get(path, "absent") != theirs.get(path, "absent")
+        ]
+
+
+def make_run_record(
+    settings: RunSettings, manifest: Manifest, data_dir: str, strategy: str, num_replicas: int
+) -> dict[str, Any]:
+    """The record at the start of a run."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": f"{settings.recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}",
+        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+        "settings": settings.to_json(),
+        "data": {
+            "dir": data_dir,
+            "name": manifest.name,
+            "classes": list(manifest.classes),
+            "splits": {name: split.num_examples for name, split in manifest.splits.items()},
+        },
+        "devices": {"strategy": strategy, "num_replicas": num_replicas},
+        "versions": {"python": platform.python_version(), **_versions()},
+        "num_starts": 0,
+        "finished": False,
+    }
+
+
+def with_progress(record: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The record with what the run has reached."""
+    return {
+        **record,
+        "history": [dataclasses.asdict(epoch) for epoch in progress.history],
+        "seconds": progress.seconds,
+    }
+
+
+def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
+    """The recipe that `Recipe.to_json` wrote."""
+    from trainer.augment.config import Augmentation
+
+    stages = tuple(
+        Stage(**{**stage, "augmentation": Augmentation(**stage["augmentation"])}) for stage in fields["stages"]
+    )
+    return Recipe(**{**fields, "stages": stages})
+
+
+def load_run_record(run_dir: str) -> dict[str, Any]:
+    """Reads `run.json`.
+
+    Raises:
+        RunFolderError: there is none, or it is not ours.
+    """
+    import tensorflow as tf
+
+    path = os.path.join(run_dir, FILE_NAME)
+    if not tf.io.gfile.exists(path):
+        raise RunFolderError(
+            f"{run_dir!r} holds no {FILE_NAME}; need the --run_dir of a training run; start one with trainer.task"
+        )
+    with tf.io.gfile.GFile(path) as file:
+        record: dict[str, Any] = json.loads(file.read())
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise RunFolderError(
+            f"{path} has schema version {record.get('schema_version')}; this program reads {SCHEMA_VERSION}; "
+            "use the version of the program that wrote it"
+        )
+    return record
+
+
+def write_run_record(run_dir: str, record: Mapping[str, Any]) -> None:
+    """Writes `run.json` under a temporary name and renames it."""
+    import tensorflow as tf
+
+    path = os.path.join(run_dir, FILE_NAME)
+    with tf.io.gfile.GFile(path + ".part", "w") as file:
+        file.write(json.dumps(record, indent=1) + "\n")
+    tf.io.gfile.rename(path + ".part", path, overwrite=True)
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _flatten(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        items = [(f"{path}.{key}" if path else key, entry) for key, entry in value.items()]
+    elif isinstance(value, list) and value and isinstance(value[0], dict) and "name" in value[0]:
+        items = [(f"{path}.{entry['name']}", entry) for entry in value]
+    else:
+        return {path: value}
+    return {name: leaf for key, entry in items for name, leaf in _flatten(entry, key).items()}

@@ -1,0 +1,224 @@
+"""From the settings of the command to a finished run, and what is printed on the way."""
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrecords_builder.manifest import Manifest, load_manifest
+from trainer.devices import describe, is_chief, make_strategy, split_cpu
+from trainer.engine.stop import StopSignal, parse_duration
+from trainer.errors import DataError, RunFolderError
+from trainer.network.backbones import check_backbone
+from trainer.overrides import apply_overrides
+from trainer.plan import plan_stages, plan_table
+from trainer.progress import EpochRecord, Progress
+from trainer.recipe import Recipe
+from trainer.recipes import load_recipe
+from trainer.run_record import (
+    MODEL_FILE,
+    RunSettings,
+    load_run_record,
+    make_run_record,
+    with_progress,
+    write_run_record,
+)
+
+NO_WEIGHTS = "none"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionOptions:
+    """The flags of `trainer.task`, read once; see there."""
+
+    data_dir: str
+    run_dir: str
+    recipe_name: str
+    overrides: tuple[str, ...]
+    weights: str | None
+    precision: str | None
+    strategy: str
+    num_devices: int | None
+    tpu: str
+    seed: int
+    batch_scaling: str
+    cache: str
+    xla: bool | None
+    deadline: str | None
+    checkpoint_every: str
+    allow_changes: bool
+
+
+def train(options: SessionOptions) -> None:
+    """Carries out one start of a run; the user's mistakes are found before TensorFlow loads.
+
+    Raises:
+        UserError: of every kind, see `trainer.errors`.
+    """
+    started = time.monotonic()
+    recipe = resolve_recipe(options)
+    stop = StopSignal(parse_duration(options.deadline) if options.deadline else None)
+    checkpoint_secs = parse_duration(options.checkpoint_every)
+    manifest = load_manifest(options.data_dir)
+    _check_data(manifest, options.data_dir)
+
+    import tensorflow as tf
+
+    from trainer.engine.run import Run, RunOptions
+    from trainer.report.tensorboard import TensorBoardScalars
+    from trainer.report.terminal import TerminalProgress
+
+    if options.strategy == "mirrored" and options.num_devices and not tf.config.list_physical_devices("GPU"):
+        split_cpu(options.num_devices)
+    strategy = make_strategy(options.strategy, options.num_devices, options.tpu)
+    plans = plan_stages(
+        recipe,
+        num_examples=manifest.splits["train"].num_examples,
+        num_replicas=strategy.num_replicas_in_sync,
+        batch_scaling=options.batch_scaling,
+    )
+    settings = RunSettings(
+        recipe=recipe,
+        seed=options.seed,
+        batch_scaling=options.batch_scaling,
+        data_fingerprint=manifest.fingerprint,
+    )
+    record = _open_run(options, settings, manifest, describe(strategy), strategy.num_replicas_in_sync)
+    chief = is_chief(strategy)
+    if chief:
+        print(describe(strategy))
+        print(f"data: {_describe_data(manifest)}")
+        print(plan_table(plans), flush=True)
+    if record["finished"]:
+        print(f"this run is finished; its model is {os.path.join(options.run_dir, MODEL_FILE)}")
+        return
+    record["num_starts"] += 1
+    keeper = _RecordKeeper(options.run_dir, record)
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    run = Run(
+        strategy=strategy,
+        recipe=recipe,
+        plans=plans,
+        manifest=manifest,
+        seed=options.seed,
+        options=RunOptions(
+            run_dir=options.run_dir,
+            data_dir=options.data_dir,
+            cache=options.cache,
+            checkpoint_secs=checkpoint_secs,
+            compile_with_xla=on_gpu if options.xla is None else options.xla,
+        ),
+        initial_weights=_initial_weights(recipe, keeper if chief else None),
+        stop=stop,
+        observers=(keeper, TerminalProgress(plans), TensorBoardScalars(options.run_dir)) if chief else (),
+    )
+    progress = run.run()
+    if chief:
+        keeper.finish(progress)
+        _print_summary(options, progress, time.monotonic() - started)
+
+
+def resolve_recipe(options: SessionOptions) -> Recipe:
+    """The recipe with `--set`, `--weights` and `--precision` applied."""
+    recipe = apply_overrides(load_recipe(options.recipe_name), options.overrides)
+    changes = {"weights": options.weights, "precision": options.precision}
+    recipe = dataclasses.replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+    check_backbone(recipe.backbone)
+    return recipe
+
+
+class _RecordKeeper:
+    """Observer that keeps `run.json` up to date."""
+
+    def __init__(self, run_dir: str, record: dict):
+        self._run_dir = run_dir
+        self.record = record
+        write_run_record(run_dir, record)
+
+    def on_steps(self, plan: object, progress: Progress, loss: float, images_per_sec: float) -> None:
+        """Nothing: the record is written after epochs."""
+
+    def on_epoch(self, plan: object, progress: Progress, epoch: EpochRecord) -> None:
+        """Writes what was reached."""
+        self.record = with_progress(self.record, progress)
+        write_run_record(self._run_dir, self.record)
+
+    def finish(self, progress: Progress) -> None:
+        """Marks the run as finished."""
+        self.record = {**with_progress(self.record, progress), "finished": True, "model": MODEL_FILE}
+        write_run_record(self._run_dir, self.record)
+
+
+def _check_data(manifest: Manifest, data_dir: str) -> None:
+    train = manifest.splits.get("train")
+    if train is None or train.num_examples == 0:
+        raise DataError(f"{data_dir!r} has no train split; need labelled photos to train on; build the records again")
+
+
+def _describe_data(manifest: Manifest) -> str:
+    counts = ", ".join(f"{split.num_examples} {name}" for name, split in manifest.splits.items())
+    return f"{counts}, {len(manifest.classes)} classes"
+
+
+def _open_run(
+    options: SessionOptions, settings: RunSettings, manifest: Manifest, strategy: str, num_replicas: int
+) -> dict:
+    """The record of the run in the folder, or of a new one.
+
+    Raises:
+        RunFolderError: the folder holds something else, or a run with other settings.
+    """
+    import tensorflow as tf
+
+    fresh = make_run_record(settings, manifest, options.data_dir, strategy, num_replicas)
+    if not tf.io.gfile.isdir(options.run_dir) or not tf.io.gfile.listdir(options.run_dir):
+        tf.io.gfile.makedirs(options.run_dir)
+        return fresh
+    stored = load_run_record(options.run_dir)
+    differences = settings.differences(stored["settings"])
+    if differences and not options.allow_changes:
+        shown = "; ".join(differences[:5]) + ("; ..." if len(differences) > 5 else "")
+        raise RunFolderError(
+            f"{options.run_dir!r} holds a run with other settings ({shown}); need the same to go on; "
+            "use another --run_dir, or --allow_changes to go on all the same"
+        )
+    return {**stored, "settings": settings.to_json(), "devices": fresh["devices"], "versions": fresh["versions"]}
+
+
+def _initial_weights(
+    recipe: Recipe, keeper: _RecordKeeper | None
+) -> Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, np.ndarray]]:
+    def load(expected: Mapping[str, tuple[int, ...]]) -> Mapping[str, np.ndarray]:
+        if recipe.weights == NO_WEIGHTS:
+            return {}
+        from trainer.weights import load_weights
+
+        loaded = load_weights(recipe.weights, recipe.backbone, expected)
+        if keeper is not None:
+            print(f"weights: {loaded.description}, {len(loaded.arrays)} of {len(expected)} variables filled")
+            keeper.record["weights"] = {"source": loaded.description, "sha256": loaded.sha256}
+        return loaded.arrays
+
+    return load
+
+
+def _print_summary(options: SessionOptions, progress: Progress, seconds: float) -> None:
+    best = [epoch for epoch in progress.history if epoch.is_best][-1]
+    reached = "" if best.val_accuracy is None else f", validation accuracy {best.val_accuracy:.4f} (loss {best.val_loss:.4f})"
+    spent: dict[str, float] = {}
+    for row in progress.seconds.values():
+        for what, amount in row.items():
+            spent[what] = spent.get(what, 0.0) + amount
+    ledger = ", ".join(f"{what} {amount:.0f} s" for what, amount in sorted(spent.items(), key=lambda item: -item[1]))
+    print(f"finished in {seconds / 60:.1f} min{reached}")
+    print(f"time: {ledger}")
+    for command in (
+        f"python -m trainer.evaluate --run_dir={options.run_dir} --data={options.data_dir} --split=val",
+        f"python -m trainer.predict --run_dir={options.run_dir} --data={options.data_dir} --split=test --out=submission.csv",
+        f"tensorboard --logdir={os.path.join(options.run_dir, 'tensorboard')}",
+    ):
+        print(f"  {command}")

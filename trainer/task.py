@@ -1,0 +1,59 @@
+"""Trains a recipe on built records: python -m trainer.task --data=DATA --run_dir=RUN --recipe=NAME."""
+
+from absl import flags
+
+from tfrecords_builder import command_line
+from trainer.devices import STRATEGIES, require_tensorflow
+from trainer.plan import BATCH_SCALINGS
+from trainer.recipe import PRECISIONS
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("data", None, "Folder with built records.", required=True)
+flags.DEFINE_string("run_dir", None, "Folder of the run; an unfinished run in it goes on.", required=True)
+flags.DEFINE_string("recipe", None, "Name of a recipe, see trainer/recipes.", required=True)
+flags.DEFINE_enum("strategy", "auto", STRATEGIES, "What to train on; not there is an error.")
+flags.DEFINE_integer("num_devices", None, "mirrored: how many GPUs (or logical CPU devices).", 1)
+flags.DEFINE_string("tpu", "local", "tpu: local, a name, or grpc://HOST:PORT.")
+flags.DEFINE_string("weights", None, "none, imagenet, noisy-student or a path; the recipe's by default.")
+flags.DEFINE_enum("precision", None, PRECISIONS, "The recipe's by default.")
+flags.DEFINE_multi_string("set", [], "Change of one field, for example stages.finish.image_px=320; repeatable.")
+flags.DEFINE_integer("seed", 0, "Of order, augmentation, dropout and fresh weights.")
+flags.DEFINE_enum("batch_scaling", "fixed", BATCH_SCALINGS, "Keep the recipe's global batch, or one per replica.")
+flags.DEFINE_enum("cache", "auto", ("auto", "memory", "disk", "none"), "Where decoded photos are kept.")
+flags.DEFINE_bool("xla", None, "Compile the step with XLA; by default on GPUs only.")
+flags.DEFINE_string("deadline", None, "Stop, saved, after this time from the start: 8h40m, 90m.")
+flags.DEFINE_string("checkpoint_every", "10m", "Time between checkpoints.")
+flags.DEFINE_bool("allow_changes", False, "Go on with a run although its settings differ.")
+
+
+def main() -> None:
+    """Trains, or goes on training."""
+    # Here and not above: --help and mistakes in flags must not wait for TensorFlow.
+    from trainer.session import SessionOptions, train
+
+    require_tensorflow()
+    train(
+        SessionOptions(
+            data_dir=FLAGS.data,
+            run_dir=FLAGS.run_dir,
+            recipe_name=FLAGS.recipe,
+            overrides=tuple(FLAGS.set),
+            weights=FLAGS.weights,
+            precision=FLAGS.precision,
+            strategy=FLAGS.strategy,
+            num_devices=FLAGS.num_devices,
+            tpu=FLAGS.tpu,
+            seed=FLAGS.seed,
+            batch_scaling=FLAGS.batch_scaling,
+            cache=FLAGS.cache,
+            xla=FLAGS.xla,
+            deadline=FLAGS.deadline,
+            checkpoint_every=FLAGS.checkpoint_every,
+            allow_changes=FLAGS.allow_changes,
+        )
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)
