@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfrecords_builder.errors import UserError
-
-
-class SubmissionError(UserError):
-    """A submission file that cannot be written, read or handed in."""
+from trainer.submission.errors import SubmissionError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.submission.errors import SubmissionError
 from trainer.submission.file import (
-    SubmissionError,
     insert_missing,
     read_submission,
     write_submission,

@@ -1,0 +1,46 @@
+"""What a submission takes from a run's `run.json`, and what it adds to it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trainer.submission.errors import SubmissionError
+from trainer.submission.file import write_atomically
+from trainer.submission.ledger import Entry
+
+FILE_NAME = "run.json"
+
+
+def read_run(run_dir: Path) -> dict[str, Any]:
+    """The run's record.
+
+    Raises:
+      SubmissionError: There is none, or it is damaged.
+    """
+    path = run_dir / FILE_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SubmissionError(
+            f"{path} is not there; the folder of a run is needed; check --run_dir or leave it out"
+        ) from None
+    except (OSError, ValueError):
+        document = None
+    if not isinstance(document, dict):
+        raise SubmissionError(
+            f"{path} is no JSON object; the record of a run is needed; check --run_dir"
+        )
+    return document
+
+
+def write_submission_of_run(run_dir: Path, entry: Entry) -> None:
+    """Adds the entry to `submissions` of the run's record, in place of an older one of that number.
+
+    The record is read again and replaced as a whole: nothing else in it changes.
+    """
+    document = read_run(run_dir)
+    submissions = [item for item in document.get("submissions", []) if item["ref"] != entry.ref]
+    submissions.append({key: value for key, value in asdict(entry).items() if key != "run_dir"})
+    document["submissions"] = submissions
+    write_atomically(run_dir / FILE_NAME, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
