@@ -8,8 +8,10 @@ Examples:
 """
 
 import os
+import signal
 import sys
 import time
+from typing import NoReturn
 
 from absl import flags
 from tqdm import tqdm
@@ -17,6 +19,7 @@ from tqdm import tqdm
 from tfrecords_builder import command_line
 from tfrecords_builder.build import BuildResult, BuildSettings, build
 from tfrecords_builder.encoding import EncodingSettings
+from tfrecords_builder.errors import UserError
 from tfrecords_builder.sources.registry import SourceOptions, make_source, source_names
 
 FLAGS = flags.FLAGS
@@ -82,8 +85,22 @@ def main() -> None:
         def show(done: int) -> None:
             bar.update(done - bar.n)
 
+        signal.signal(signal.SIGTERM, _stop)
         result = build(source, settings, on_start=start, on_progress=show)
     print(_summary(result, settings.out, time.monotonic() - started))
+
+
+class StoppedError(UserError):
+    """The build was told to end before it was finished."""
+
+    exit_code = 75
+
+
+def _stop(signal_number: int, frame: object) -> NoReturn:
+    raise StoppedError(
+        "stopped by SIGTERM before the end; start the same command again, it goes on where it "
+        "stopped"
+    )
 
 
 def _summary(result: BuildResult, out: str, seconds: float) -> str:

@@ -25,13 +25,13 @@ from tfrecords_builder.manifest import (
     dumps_manifest,
     fingerprint_of,
 )
-from tfrecords_builder.plan import BuildPlan, input_hash, plan_build
+from tfrecords_builder.plan import BuildPlan, ShardPlan, input_hash, plan_build
 from tfrecords_builder.records import NO_LABEL
-from tfrecords_builder.shard_writer import ShardReport, read_and_encode
+from tfrecords_builder.shard_writer import ShardReport, read_and_encode, write_shard
 from tfrecords_builder.sources.base import Listing, Photo, Quarantined, Source
 from tfrecords_builder.splits import SPLIT_NAMES, position_of
 from tfrecords_builder.tfds_metadata import tfds_files
-from tfrecords_builder.workers import ShardTask, run_shards
+from tfrecords_builder.workers import photo_done, run_in_workers
 
 SAMPLE_SIZE = 32
 """Photos encoded in advance to estimate sizes, where listing does not tell them."""
@@ -51,6 +51,17 @@ class BuildSettings:
     shard_mb: int = 150
     num_workers: int = 1
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardTask:
+    """One shard to write; travels to a worker."""
+
+    shard: ShardPlan
+    input_hash: str
+    folder: str
+    source: Source
+    encoding: EncodingSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +111,11 @@ def build(
             folder.remove_manifest()
         folder.remove_shards_except({shard.file for shard in plan.shards})
         on_start(sum(len(task.shard.photos) for task in tasks))
-        run_shards(tasks, num_workers=settings.num_workers, on_progress=on_progress)
+        # The largest first, so that no worker starts a long one when the others are done.
+        tasks.sort(key=lambda task: -len(task.shard.photos))
+        run_in_workers(
+            _write_shard, tasks, num_workers=settings.num_workers, on_progress=on_progress
+        )
         reports = [_report_of(folder, shard.file) for shard in plan.shards]
         quarantined = _all_quarantined(listing, reports)
         manifest = _make_manifest(listing, plan, reports, settings)
@@ -155,6 +170,19 @@ def _unfinished_tasks(
                 )
             )
     return tasks
+
+
+def _write_shard(task: ShardTask) -> None:
+    folder = BuildFolder(task.folder)
+    report = write_shard(
+        task.shard,
+        folder.file(task.shard.file),
+        source=task.source,
+        settings=task.encoding,
+        input_hash=task.input_hash,
+        on_photo=photo_done,
+    )
+    folder.write_report(report)
 
 
 def _report_of(folder: BuildFolder, name: str) -> ShardReport:

@@ -34,6 +34,10 @@ class Shard:
     offsets: tuple[int, ...]
     """Byte position of every record's frame (its 8-byte length field), ascending."""
 
+    def __post_init__(self) -> None:
+        if "/" in self.file or "\\" in self.file:
+            raise ValueError(f"shard file {self.file!r} is not a name inside the data folder")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
@@ -117,7 +121,7 @@ def parse_manifest(text: str) -> Manifest:
         )
     try:
         return _from_fields(fields)
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ManifestError(
             f"manifest.json is damaged ({error!r}); build the data again into an empty folder"
         ) from error

@@ -54,7 +54,7 @@ def write_shard(
     source: Source,
     settings: EncodingSettings,
     input_hash: str,
-    on_photo: Callable[[bool], None] = lambda stored: None,
+    on_photo: Callable[[], None] = lambda: None,
 ) -> ShardReport:
     """Reads, encodes and writes the photos of one shard, in order, and reports what it did.
 
@@ -64,7 +64,7 @@ def write_shard(
       source: gives the bytes of the photos.
       settings: of the encoding.
       input_hash: goes into the report.
-      on_photo: called after each photo with whether it was stored.
+      on_photo: called after each photo.
     """
     temporary = f"{path}.{os.getpid()}.tmp"
     sha256 = hashlib.sha256()
@@ -80,7 +80,7 @@ def write_shard(
                 quarantined.append(
                     Quarantined(id=photo.id, locator=photo.locator, reason=str(error))
                 )
-                on_photo(False)
+                on_photo()
                 continue
             record = Record(id=photo.id, label=planned.label, image=encoded.image)
             start = offset
@@ -100,7 +100,7 @@ def write_shard(
                     locator=photo.locator,
                 )
             )
-            on_photo(True)
+            on_photo()
     os.replace(temporary, path)
     return ShardReport(
         file=shard.file,

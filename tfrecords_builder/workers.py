@@ -1,4 +1,4 @@
-"""Runs the shards of a plan in worker processes, with progress, and stops cleanly."""
+"""Runs tasks in worker processes, with progress, and stops cleanly however it is stopped."""
 
 import multiprocessing
 import os
@@ -8,18 +8,15 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing import connection
-from typing import Any
+from typing import Any, TypeVar
 
-from tfrecords_builder.build_folder import BuildFolder
-from tfrecords_builder.encoding import EncodingSettings
 from tfrecords_builder.errors import UserError
-from tfrecords_builder.plan import ShardPlan
-from tfrecords_builder.shard_writer import write_shard
-from tfrecords_builder.sources.base import Source
 
 POLL_SECS = 0.2
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 class WorkerError(UserError):
@@ -30,24 +27,18 @@ class _StoppedError(Exception):
     """The main process asked its workers to stop."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardTask:
-    """One shard to write; travels to a worker."""
-
-    shard: ShardPlan
-    input_hash: str
-    folder: str
-    source: Source
-    encoding: EncodingSettings
-
-
-def run_shards(
-    tasks: Sequence[ShardTask], *, num_workers: int, on_progress: Callable[[int], None]
-) -> None:
-    """Writes all shards and their reports.
+def run_in_workers(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    num_workers: int,
+    on_progress: Callable[[int], None] = lambda num_done: None,
+) -> list[Result]:
+    """Returns function(task) for every task, in order, computed in worker processes.
 
     Args:
-      tasks: what to write, in any order.
+      function: a module's function; calls `photo_done` after each of its photos.
+      tasks: picklable; started in this order.
       num_workers: processes; never more than there are tasks.
       on_progress: called a few times a second with the number of photos done so far.
 
@@ -55,7 +46,7 @@ def run_shards(
       WorkerError: a worker was killed, for example by the system when memory ran out.
     """
     if not tasks:
-        return
+        return []
     # Fresh interpreters: forking a process that has threads can deadlock.
     context = multiprocessing.get_context("spawn")
     num_done, stop = context.Value("q", 0), context.Value("b", 0, lock=False)
@@ -66,14 +57,14 @@ def run_shards(
         initargs=(num_done, stop),
     )
     try:
-        # The largest first, so that no worker starts a long shard when the others are done.
-        ordered = sorted(tasks, key=lambda task: -len(task.shard.photos))
-        pending = {pool.submit(_run_task, task) for task in ordered}
+        futures = [pool.submit(function, task) for task in tasks]
+        pending = set(futures)
         while pending:
             finished, pending = wait(pending, timeout=POLL_SECS, return_when=FIRST_COMPLETED)
             on_progress(num_done.value)
             for future in finished:
                 future.result()
+        return [future.result() for future in futures]
     except BrokenProcessPool as error:
         raise WorkerError(
             "a worker process was killed, most likely for lack of memory; "
@@ -88,10 +79,25 @@ _num_done: Any = None
 _stop: Any = None
 
 
+def photo_done() -> None:
+    """Counts one photo as done; ends the task when the main process wants to stop.
+
+    Does nothing outside of a worker, so that tasks can also be run directly.
+    """
+    if _stop is None:
+        return
+    if _stop.value:
+        raise _StoppedError
+    with _num_done.get_lock():
+        _num_done.value += 1
+
+
 def _start_worker(num_done: Any, stop: Any) -> None:
     global _num_done, _stop
     _num_done, _stop = num_done, stop
+    # Both signals go to the whole process group; the main process decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # libtiff prints hundreds of lines about one damaged file. Exceptions travel by another way.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
@@ -103,23 +109,3 @@ def _exit_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)
-
-
-def _run_task(task: ShardTask) -> None:
-    folder = BuildFolder(task.folder)
-
-    def count(_: bool) -> None:
-        if _stop.value:
-            raise _StoppedError
-        with _num_done.get_lock():
-            _num_done.value += 1
-
-    report = write_shard(
-        task.shard,
-        folder.file(task.shard.file),
-        source=task.source,
-        settings=task.encoding,
-        input_hash=task.input_hash,
-        on_photo=count,
-    )
-    folder.write_report(report)

@@ -1,0 +1,134 @@
+"""`verify` finds whatever happens to a data folder."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tfrecords_builder.photos import write_photos
+from tfrecords_builder.build import BuildSettings, build
+from tfrecords_builder.manifest import load_manifest
+from tfrecords_builder.sources.folder import FolderSource
+from tfrecords_builder.verify import ShardTask, check_shard, find_problems
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    write_photos(folder / "photos", {"a": 6, "b": 6})
+    build(FolderSource(images=str(folder / "photos")), BuildSettings(out=str(folder / "out")))
+    return folder / "out"
+
+
+@pytest.fixture
+def data(built: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    for path in built.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def shard_tasks(data: Path) -> list[ShardTask]:
+    manifest = load_manifest(str(data))
+    return [
+        ShardTask(
+            path=str(data / shard.file),
+            shard=shard,
+            num_classes=len(manifest.classes),
+            labelled=split.labelled,
+        )
+        for split in manifest.splits.values()
+        for shard in split.shards
+    ]
+
+
+def test_a_fresh_build_has_no_problems(data: Path) -> None:
+    assert find_problems(str(data)) == []
+
+
+def test_every_flipped_byte_is_found(data: Path) -> None:
+    rng = random.Random(0)
+    for task in shard_tasks(data):
+        path = Path(task.path)
+        content = path.read_bytes()
+        for _ in range(100):
+            position, flip = rng.randrange(len(content)), rng.randrange(1, 256)
+            spoilt = bytearray(content)
+            spoilt[position] ^= flip
+            path.write_bytes(spoilt)
+            assert check_shard(task).problems, f"byte {position} of {path.name}"
+        path.write_bytes(content)
+        assert not check_shard(task).problems
+
+
+def edit_manifest(data: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    path = data / "manifest.json"
+    manifest = json.loads(path.read_text())
+    edit(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def remove_shard(data: Path) -> None:
+    next(data.glob("dataset-val*")).unlink()
+
+
+def truncate_shard(data: Path) -> None:
+    path = next(data.glob("dataset-val*"))
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def swap_shards(data: Path) -> None:
+    train, val = next(data.glob("dataset-train*")), next(data.glob("dataset-val*"))
+    train_bytes = train.read_bytes()
+    train.write_bytes(val.read_bytes())
+    val.write_bytes(train_bytes)
+
+
+def change_label_names(data: Path) -> None:
+    (data / "label.labels.txt").write_text("b\na\n")
+
+
+def remove_features(data: Path) -> None:
+    (data / "features.json").unlink()
+
+
+def change_counts(data: Path) -> None:
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["splits"]["train"]["class_counts"] = [4, 6]
+
+    edit_manifest(data, edit)
+
+
+def change_classes(data: Path) -> None:
+    edit_manifest(data, lambda manifest: manifest.update(classes=["b", "a"]))
+
+
+def repeat_a_split(data: Path) -> None:
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["splits"]["test"] = manifest["splits"]["val"]
+
+    edit_manifest(data, edit)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (remove_shard, "No such file"),
+        (truncate_shard, "bytes where the manifest says"),
+        (swap_shards, "SHA-256 differs"),
+        (change_label_names, "label.labels.txt does not fit"),
+        (remove_features, "features.json is missing"),
+        (change_counts, "counts differ"),
+        (change_classes, "fingerprint does not fit"),
+        (repeat_a_split, "is in 2 records"),
+    ],
+)
+def test_every_kind_of_damage_is_named(
+    data: Path, spoil: Callable[[Path], None], words: str
+) -> None:
+    spoil(data)
+    assert any(words in problem for problem in find_problems(str(data)))
