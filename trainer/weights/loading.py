@@ -1,13 +1,14 @@
 """From `--weights=...` to arrays that fit the network."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from trainer.weights import hdf5, keras_files, run_folder
+from trainer.weights import archives, checkpoint, hdf5, keras_files, run_folder
 from trainer.weights.matching import assign
 from trainer.weights.tensors import (
     LoadedWeights,
@@ -22,7 +23,8 @@ def load_weights(source: str, backbone: str, expected: Mapping[str, Shape]) -> L
     """Reads the weights that `source` names, complete for the trunk or not at all.
 
     Args:
-        source: the path of a Keras file or of an earlier run's folder.
+        source: the path of a Keras file, of a TensorFlow checkpoint (folder, prefix or tar), or of
+            an earlier run's folder.
         backbone: name in `keras.applications`, e.g. `EfficientNetB5`.
         expected: `<layer>/<variable>` -> shape of every variable of the network.
 
@@ -56,30 +58,48 @@ def open_weights(source: str) -> Iterator[WeightFile]:
         WeightsError: nothing is there, or it is of no known format.
     """
     path = Path(source).expanduser()
+    with ExitStack() as stack:
+        yield stack.enter_context(_opener(path, stack))
+
+
+def _opener(path: Path, stack: ExitStack) -> AbstractContextManager[WeightFile]:
     if path.is_dir() and (path / run_folder.MODEL_FILE).is_file():
         path = path / run_folder.MODEL_FILE
+    prefix = checkpoint.find_checkpoint(path)
+    if prefix is not None:
+        digest = files_sha256(checkpoint.checkpoint_files(prefix))
+        return checkpoint.open_checkpoint(prefix, str(prefix), digest)
     if not path.is_file():
         raise WeightsError(_what_is_there(path))
-    with _opener(path) as file:
-        yield file
-
-
-def _opener(path: Path) -> AbstractContextManager[WeightFile]:
     with path.open("rb") as stream:
         start = stream.read(16)
     if start.startswith(hdf5.SIGNATURE):
-        return keras_files.open_keras_hdf5(path, file_sha256(path))
+        return keras_files.open_keras_hdf5(path, files_sha256([path]))
     if start.startswith(keras_files.ZIP_SIGNATURE):
-        return keras_files.open_keras_archive(path, file_sha256(path))
+        return keras_files.open_keras_archive(path, files_sha256([path]))
     if start[8:9] == b"{":
-        return run_folder.open_safetensors(path, file_sha256(path))
+        return run_folder.open_safetensors(path, files_sha256([path]))
+    if archives.is_tar(path):
+        return _open_archive(path, stack)
     if not start:
         raise WeightsError(f"{path} is empty; download or copy it again")
     text = " (a web page: the download was refused)" if start.lstrip()[:1] == b"<" else ""
     raise WeightsError(
-        f"{path} starts with {start[:8]!r}{text}; a Keras .h5, .hdf5 or .keras file or the "
-        "model.safetensors of a run is needed"
+        f"{path} starts with {start[:8]!r}{text}; a Keras .h5, .hdf5 or .keras file, a TensorFlow "
+        f"checkpoint or tar of one, or the {run_folder.MODEL_FILE} of a run is needed"
     )
+
+
+def _open_archive(path: Path, stack: ExitStack) -> AbstractContextManager[WeightFile]:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="checkpoint-")))
+    archives.unpack_checkpoint(path, folder)
+    prefix = checkpoint.find_checkpoint(folder)
+    if prefix is None:
+        raise WeightsError(
+            f"{path} holds no TensorFlow checkpoint (no .index file); "
+            "an archive such as noisy_student_efficientnet-b5.tar.gz is needed"
+        )
+    return checkpoint.open_checkpoint(prefix, str(path), files_sha256([path]))
 
 
 def _what_is_there(path: Path) -> str:
@@ -88,17 +108,21 @@ def _what_is_there(path: Path) -> str:
         names = sorted(entry.name for entry in path.iterdir())
         return (
             f"{path} is a folder with {', '.join(names[:5]) or 'nothing'} in it; {needs}: "
-            f"a run with {run_folder.MODEL_FILE}"
+            f"a run with {run_folder.MODEL_FILE}, or a TensorFlow checkpoint"
         )
     if path.parent.is_dir():
         return f"there is no {path.name!r} in {path.parent}; {needs}: check the name"
     return f"there is no folder {path.parent}; {needs}: check the path"
 
 
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def files_sha256(paths: Sequence[Path]) -> str:
+    """Hex digest of the bytes of one file, or of several in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def read_float32(tensor: StoredTensor, file: WeightFile) -> np.ndarray:
