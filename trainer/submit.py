@@ -20,11 +20,15 @@ def define_flags() -> None:
     flags.DEFINE_string("competition", None, "Name in the competition's address.", required=True)
     flags.DEFINE_string("file", None, "The submission, a CSV file.", required=True)
     flags.DEFINE_string("message", "", "What the list of submissions shall say of it.")
-    flags.DEFINE_string("run_dir", None, "Folder of the run that predicted it; gets the score.")
+    flags.DEFINE_string(
+        "run_dir", None, "Local folder of the run that predicted it; gets the score."
+    )
     flags.DEFINE_string(
         "sample_submission", None, "The competition's sample, to compare columns and ids with."
     )
-    flags.DEFINE_string("data_dir", None, "Folder of the built records, to check labels against.")
+    flags.DEFINE_string(
+        "data", None, "Folder with built records, to check labels against; not needed with a run."
+    )
     flags.DEFINE_bool("dry_run", False, "Do everything but hand the file in.")
     flags.DEFINE_string(
         "ledger",
@@ -48,7 +52,7 @@ def main() -> None:
         message=values.message,
         run_dir=Path(values.run_dir) if values.run_dir else None,
         sample_submission=Path(values.sample_submission) if values.sample_submission else None,
-        classes=load_manifest(values.data_dir).classes if values.data_dir else None,
+        classes=load_manifest(values.data).classes if values.data else None,
     )
     score = hand_in(
         request,

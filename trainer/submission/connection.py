@@ -155,7 +155,10 @@ class Connection:
             try:
                 api.authenticate()
             finally:
-                found = {get_access_token_from_env()[0], api.config_values.get("key")}
+                found = {
+                    get_access_token_from_env()[0],
+                    *map(api.config_values.get, ("key", "token")),
+                }
                 self._secrets = {secret for secret in found if secret}
             self._api = api
         return self._api

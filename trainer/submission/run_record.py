@@ -1,7 +1,7 @@
 """What a submission takes from a run's `run.json`, and what it adds to it."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,39 @@ from trainer.submission.ledger import Entry
 FILE_NAME = "run.json"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """What a submission needs to know of the run that predicted it."""
+
+    run_id: str
+    val_accuracy: float | None
+    """Of the weights that were kept, in [0, 1]; None for a run without a validation split."""
+    classes: tuple[str, ...]
+
+
+def load_run(run_dir: Path) -> Run:
+    """The run of a local folder.
+
+    Raises:
+      SubmissionError: It holds no record, or a damaged one.
+    """
+    document = read_run(run_dir)
+    try:
+        kept = [epoch for epoch in document.get("history", []) if epoch["is_best"]]
+        return Run(
+            run_id=document["run_id"],
+            val_accuracy=kept[-1]["val_accuracy"] if kept else None,
+            classes=tuple(document["data"]["classes"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise SubmissionError(
+            f"{run_dir / FILE_NAME} lacks {error}; the record of a training run is needed; check "
+            "--run_dir or leave it out"
+        ) from None
+
+
 def read_run(run_dir: Path) -> dict[str, Any]:
-    """The run's record.
+    """The run's record as it is.
 
     Raises:
       SubmissionError: There is none, or it is damaged.

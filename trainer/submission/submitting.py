@@ -17,7 +17,7 @@ from trainer.submission.errors import KaggleUnavailable, SubmissionError
 from trainer.submission.file import read_submission
 from trainer.submission.guard import check_submission
 from trainer.submission.ledger import Entry, Ledger
-from trainer.submission.run_record import read_run, write_submission_of_run
+from trainer.submission.run_record import Run, load_run, write_submission_of_run
 
 MAX_DESCRIPTION_CHARS = 400
 LIST_LAG_SECS = 10
@@ -33,11 +33,10 @@ class SubmissionRequest:
     file: Path
     message: str = ""
     run_dir: Path | None = None
-    run_id: str | None = None
-    val_accuracy: float | None = None
+    """Local folder of the run that predicted the file."""
     sample_submission: Path | None = None
     classes: Collection[str] | None = None
-    """Labels that the competition knows; None leaves them unchecked."""
+    """Labels that exist; None takes those of the run, and without a run leaves them unchecked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,14 +48,13 @@ class Score:
     private_score: float | None
 
 
-def describe(request: SubmissionRequest, sha256: str) -> str:
+def describe(message: str, run: Run | None, sha256: str) -> str:
     """The description Kaggle keeps: message, run, validation accuracy, and the file's hash."""
-    accuracy = request.val_accuracy
-    parts = [
-        request.message,
-        f"run {request.run_id}" if request.run_id else "",
-        f"val {accuracy:.5f}" if accuracy is not None else "",
-    ]
+    parts = [message]
+    if run is not None:
+        parts.append(f"run {run.run_id}")
+        if run.val_accuracy is not None:
+            parts.append(f"val {run.val_accuracy:.5f}")
     text = " | ".join(part for part in parts if part)
     tag = file_tag(sha256)
     return f"{text[: MAX_DESCRIPTION_CHARS - len(tag) - 3]} | {tag}" if text else tag
@@ -90,9 +88,8 @@ def hand_in(
     """
     submission = read_submission(request.file)
     sample = read_submission(request.sample_submission) if request.sample_submission else None
-    check_submission(submission, sample, request.classes)
-    if request.run_dir is not None:
-        read_run(request.run_dir)
+    run = load_run(request.run_dir) if request.run_dir is not None else None
+    check_submission(submission, sample, request.classes or (run.classes if run else None))
     sha256 = hashlib.sha256(request.file.read_bytes()).hexdigest()
     board = Board(connection)
     report = connection.report
@@ -109,7 +106,7 @@ def hand_in(
             if dry_run:
                 report(f"{request.file} would be handed in; tries left: {left}")
                 return None
-            description = describe(request, sha256)
+            description = describe(request.message, run, sha256)
             ref = _hand_in_once(board, request.file, description, sha256)
             report(f"handed in as {ref}: {description}; tries left before: {left}")
             entry = _pending(request, sha256, description, ref)

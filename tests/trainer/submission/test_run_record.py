@@ -8,7 +8,7 @@ import pytest
 
 from trainer.submission.errors import SubmissionError
 from trainer.submission.ledger import Entry
-from trainer.submission.run_record import read_run, write_submission_of_run
+from trainer.submission.run_record import load_run, read_run, write_submission_of_run
 
 ENTRY = Entry(
     time="2026-11-02T10:00:00+00:00",
@@ -45,3 +45,9 @@ def test_folder_without_a_readable_record_is_refused(tmp_path: Path, content: st
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(SubmissionError, match="--run_dir"):
         read_run(tmp_path)
+
+
+def test_record_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"run_id": "b5"}')
+    with pytest.raises(SubmissionError, match="lacks 'data'"):
+        load_run(tmp_path)

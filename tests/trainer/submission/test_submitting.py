@@ -47,7 +47,13 @@ Submit = Callable[..., Score | None]
 def _run_dir(tmp_path: Path) -> Path:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    (run_dir / "run.json").write_text(json.dumps({"run_id": "b5-1", "recipe": {"seed": 3}}))
+    best = {"is_best": True, "val_accuracy": 0.9721}
+    record = {
+        "run_id": "b5-1",
+        "data": {"classes": ["0", "1", "2", "3", "9"]},
+        "history": [{"is_best": True, "val_accuracy": 0.1}, best, {"is_best": False}],
+    }
+    (run_dir / "run.json").write_text(json.dumps(record))
     return run_dir
 
 
@@ -69,9 +75,8 @@ def test_score_and_number_are_written_into_ledger_and_run(
     submit: Submit, ledger: Ledger, tmp_path: Path
 ) -> None:
     run_dir = _run_dir(tmp_path)
-    submit(run_dir=run_dir, run_id="b5-1", val_accuracy=0.9721, message="first")
+    submit(run_dir=run_dir, message="first")
     document = json.loads((run_dir / "run.json").read_text())
-    assert document["recipe"] == {"seed": 3}
     [written] = document["submissions"]
     assert (written["ref"], written["status"], written["public_score"]) == (
         40_000_000,
@@ -352,8 +357,15 @@ def test_secrets_stay_out_of_errors_and_reports(
     assert not [secret for secret in SECRETS for text in shown if secret in text]
 
 
+def test_labels_are_checked_against_the_classes_of_the_run(submit: Submit, tmp_path: Path) -> None:
+    run_dir = _run_dir(tmp_path)
+    path = run_dir / "run.json"
+    path.write_text(path.read_text().replace('"9"', '"4"'))
+    with pytest.raises(SubmissionError, match=r"no class \('9'\)"):
+        submit(run_dir=run_dir)
+
+
 def test_description_is_cut_before_the_tag_that_finds_it_again() -> None:
-    request = SubmissionRequest(competition="cars", file=Path("s.csv"), message="long " * 200)
-    description = describe(request, "0123456789abcdef" * 4)
+    description = describe("long " * 200, None, "0123456789abcdef" * 4)
     assert len(description) == 400
     assert description.endswith(" | file 0123456789abcdef")
