@@ -1,7 +1,12 @@
 """From `--strategy` to a tf.distribute strategy, and a line that says what it truly runs on."""
 
 import json
+import logging
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trainer.errors import DeviceError
@@ -13,11 +18,16 @@ STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multiworker", "tpu")
 
 
 def require_tensorflow() -> None:
-    """Raises DeviceError with what to install where there is no TensorFlow."""
+    """Imports TensorFlow without its start-up chatter.
+
+    Raises:
+        DeviceError: it is not installed; says what to install.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        import tensorflow  # noqa: F401
+        with _held_back_stderr(_START_UP_CHATTER):
+            import tensorflow  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":
             raise
@@ -25,6 +35,32 @@ def require_tensorflow() -> None:
             "TensorFlow is not installed; need exactly one of the extras cpu, gpu, tpu; "
             "install one, for example: pip install 'staged-trainer[cpu]'"
         ) from None
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+_START_UP_CHATTER = ("absl::InitializeLog", "oneDNN custom operations are on", "cpu_feature_guard")
+
+
+@contextmanager
+def _held_back_stderr(chatter: tuple[str, ...]) -> Iterator[None]:
+    """Holds back what C++ code writes to stderr and lets through the lines that are not chatter.
+
+    TF_CPP_MIN_LOG_LEVEL does not reach what is logged before TensorFlow has set its logging up.
+    """
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if not any(part in line for part in chatter):
+                    print(line, file=sys.stderr)
 
 
 def make_strategy(name: str, num_devices: int | None = None, tpu: str = "local") -> "tf.distribute.Strategy":

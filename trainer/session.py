@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrecords_builder.manifest import Manifest, load_manifest
-from trainer.devices import describe, is_chief, make_strategy, split_cpu
+from trainer.devices import describe, is_chief, make_strategy, require_tensorflow, split_cpu
 from trainer.engine.stop import StopSignal, parse_duration
 from trainer.errors import DataError, RunFolderError
 from trainer.network.backbones import check_backbone
@@ -66,6 +66,7 @@ def train(options: SessionOptions) -> None:
     manifest = load_manifest(options.data_dir)
     _check_data(manifest, options.data_dir)
 
+    require_tensorflow()
     import tensorflow as tf
 
     from trainer.engine.run import Run, RunOptions

@@ -3,7 +3,7 @@
 from absl import flags
 
 from tfrecords_builder import command_line
-from trainer.devices import STRATEGIES, require_tensorflow
+from trainer.devices import STRATEGIES
 from trainer.plan import BATCH_SCALINGS
 from trainer.recipe import PRECISIONS
 
@@ -32,7 +32,6 @@ def main() -> None:
     # Here and not above: --help and mistakes in flags must not wait for TensorFlow.
     from trainer.session import SessionOptions, train
 
-    require_tensorflow()
     train(
         SessionOptions(
             data_dir=FLAGS.data,

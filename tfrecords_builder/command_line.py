@@ -1,0 +1,51 @@
+"""One way into every command: absl flags in, a documented exit code out."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags
+
+from tfrecords_builder.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Parses the flags, calls `main` and ends the process.
+
+    Exit codes: 0 done; 1 a defect of ours (traceback); 2 the user's input cannot be used (one
+    line on stderr); 75 stopped on purpose before the end, start the same command again to go on;
+    130 interrupted from the keyboard.
+    """
+
+    def guarded(argv: Sequence[str]) -> int:
+        if len(argv) > 1:
+            print(
+                f"error: unexpected argument {argv[1]!r}; every setting is a --flag",
+                file=sys.stderr,
+            )
+            return EXIT_USER_ERROR
+        try:
+            main()
+        except UserError as error:
+            sys.stdout.flush()
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        return 0
+
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Like absl's own, but a wrong flag is one line instead of the whole help text."""
+    try:
+        remaining: list[str] = flags.FLAGS(list(argv))
+    except flags.Error as error:
+        print(f"error: {error}; see --help", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    return remaining
