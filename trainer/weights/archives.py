@@ -58,7 +58,7 @@ def unpack_checkpoint(path: Path, folder: Path) -> None:
                     f"{min(unpacked, limit):,} bytes; at most {MAX_MEMBERS} files and {limit:,} "
                     "bytes are accepted: it is no honest checkpoint"
                 )
-            if member.isfile() and _is_checkpoint_file(member.name):
+            if member.isfile() and is_checkpoint_file(member.name):
                 target = folder.joinpath(*PurePosixPath(member.name).parts)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 content = archive.extractfile(member)
@@ -68,7 +68,7 @@ def unpack_checkpoint(path: Path, folder: Path) -> None:
                         stream.write(chunk)
 
 
-def _is_checkpoint_file(name: str) -> bool:
+def is_checkpoint_file(name: str) -> bool:
     """The graph (`.meta`) and the summaries beside a checkpoint are not needed."""
     base = PurePosixPath(name).name
     return base == "checkpoint" or base.endswith(".index") or ".data-" in base

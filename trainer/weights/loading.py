@@ -4,11 +4,20 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from trainer.weights import archives, checkpoint, hdf5, keras_files, run_folder
+from trainer.weights import (
+    archives,
+    checkpoint,
+    hdf5,
+    keras_files,
+    published,
+    remote,
+    run_folder,
+)
 from trainer.weights.matching import assign
 from trainer.weights.tensors import (
     LoadedWeights,
@@ -23,8 +32,8 @@ def load_weights(source: str, backbone: str, expected: Mapping[str, Shape]) -> L
     """Reads the weights that `source` names, complete for the trunk or not at all.
 
     Args:
-        source: the path of a Keras file, of a TensorFlow checkpoint (folder, prefix or tar), or of
-            an earlier run's folder.
+        source: `imagenet`, `noisy-student`, or the path, here or on `gs://`, of a Keras file, of a
+            TensorFlow checkpoint (folder, prefix or tar) or of an earlier run's folder.
         backbone: name in `keras.applications`, e.g. `EfficientNetB5`.
         expected: `<layer>/<variable>` -> shape of every variable of the network.
 
@@ -35,7 +44,7 @@ def load_weights(source: str, backbone: str, expected: Mapping[str, Shape]) -> L
     Raises:
         WeightsError: the source cannot be read or does not fit; the message says what to do.
     """
-    with open_weights(source) as file:
+    with open_weights(source, backbone) as file:
         assignment = assign(file, backbone, expected)
         arrays = {key: read_float32(tensor, file) for key, tensor in assignment.used.items()}
         return LoadedWeights(
@@ -51,14 +60,25 @@ def load_weights(source: str, backbone: str, expected: Mapping[str, Shape]) -> L
 
 
 @contextmanager
-def open_weights(source: str) -> Iterator[WeightFile]:
+def open_weights(source: str, backbone: str = "") -> Iterator[WeightFile]:
     """Opens a source for reading, whatever its format; the bytes decide, not the name.
+
+    Args:
+        source: as for `load_weights`.
+        backbone: whose weights `imagenet` and `noisy-student` mean.
 
     Raises:
         WeightsError: nothing is there, or it is of no known format.
     """
-    path = Path(source).expanduser()
     with ExitStack() as stack:
+        if source in (published.IMAGENET, published.NOISY_STUDENT):
+            path = published.published_file(source, backbone)
+        elif source.startswith(remote.SCHEME):
+            path = stack.enter_context(remote.local_copy(source))
+            yield replace(stack.enter_context(_opener(path, stack)), source=source)
+            return
+        else:
+            path = Path(source).expanduser()
         yield stack.enter_context(_opener(path, stack))
 
 
