@@ -20,15 +20,20 @@ def run(main: Callable[[], None]) -> NoReturn:
     130 interrupted from the keyboard.
     """
 
+    def without_arguments(arguments: Sequence[str]) -> None:
+        if arguments:
+            raise UserError(f"unexpected argument {arguments[0]!r}; every setting is a --flag")
+        main()
+
+    run_with_arguments(without_arguments)
+
+
+def run_with_arguments(main: Callable[[Sequence[str]], None]) -> NoReturn:
+    """Like `run`, for commands with verbs and files beside their flags: `main` gets those."""
+
     def guarded(argv: Sequence[str]) -> int:
-        if len(argv) > 1:
-            print(
-                f"error: unexpected argument {argv[1]!r}; every setting is a --flag",
-                file=sys.stderr,
-            )
-            return EXIT_USER_ERROR
         try:
-            main()
+            main(argv[1:])
         except UserError as error:
             sys.stdout.flush()
             print(f"error: {error}", file=sys.stderr)

@@ -25,7 +25,10 @@ def tensor_key(layer: str, variable: str) -> str:
 def reason_to_leave_out(key: str) -> str:
     """Why a tensor of a model is no weight of the network; empty if it may be one."""
     layer, _, variable = key.rpartition("/")
-    if _PREPROCESSING.fullmatch(layer):
+    container, _, own_name = layer.rpartition("/")
+    if container == "metrics":
+        return "state of a metric"
+    if _PREPROCESSING.fullmatch(own_name):
         return "input scaling of the file; the network has its own, fixed one"
     if variable.startswith("seed_generator_state"):
         return "state of a random generator"

@@ -31,7 +31,7 @@ def open_safetensors(path: Path, sha256: str) -> Iterator[WeightFile]:
             tensors = tuple(_stored_tensor(file, key) for key in sorted(file.keys()))
             yield WeightFile(
                 source=str(path),
-                format=f"run of this project{_of_backbone(metadata)}",
+                format=f"safetensors{_of_backbone(metadata)}",
                 sha256=sha256,
                 tensors=tensors,
                 classes=_class_names(metadata, path),
