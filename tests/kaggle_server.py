@@ -12,6 +12,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import socket
 import threading
 from collections import defaultdict
@@ -19,8 +20,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
+
+import pytest
 
 TOKEN = "KGAT_secret-token-of-the-test"
 USERNAME, KEY = "driver", "secret-key-of-the-test"
@@ -59,8 +63,6 @@ class Competition:
     """The longest page that the server gives."""
     archive: bytes = b""
     """The data as a zip file."""
-    files: dict[str, int] = field(default_factory=dict)
-    """Size in bytes of each file in the archive."""
     submissions: list[dict[str, Any]] = field(default_factory=list)
     """Newest last."""
 
@@ -76,6 +78,8 @@ class KaggleServer:
         """File name and content by upload token."""
         self.cut_data_after: int | None = None
         """Bytes after which the next download breaks off."""
+        self.range_starts: list[int] = []
+        """Where downloads were asked to go on, in bytes."""
         self.closed = threading.Event()
         self.lock = threading.Lock()
         self._faults: dict[str, list[Fault]] = defaultdict(list)
@@ -198,12 +202,6 @@ class _Handler(BaseHTTPRequestHandler):
             count = len(competition.submissions)
             left = max(competition.daily_limit - count, 0)
             return _without_defaults(numToday=count, numTotal=count, numAllowedNow=left)
-        if call == "ListDataFiles":
-            files = [{"name": file, "totalBytes": size} for file, size in competition.files.items()]
-            start = int(body.get("pageToken") or 0)
-            end = start + min(int(body.get("pageSize", 20)), competition.page_size)
-            following = str(end) if end < len(files) else ""
-            return _without_defaults(files=files[start:end], nextPageToken=following)
         if not competition.rules_accepted:
             raise Refused(403, "You must accept this competition's rules before you can continue")
         if call == "DownloadDataFiles":
@@ -267,6 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
         start = 0
         if wanted := self.headers.get("Range"):
             start = int(wanted.removeprefix("bytes=").split("-")[0])
+            self.server_state.range_starts.append(start)
         self.send_response(206 if start else 200)
         self.send_header("ETag", f'"{len(data)}"')
         self.send_header("Accept-Ranges", "bytes")
@@ -327,3 +326,14 @@ def redirected_client(server: KaggleServer) -> Iterator[None]:
         yield
     finally:
         endpoints[kaggle_env.KaggleEnv.PROD] = production
+
+
+def sign_in(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Makes the environment that of a user with a valid token and an empty home; else skips."""
+    for name in [name for name in os.environ if name.startswith("KAGGLE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    # Imported while there are no credentials: importing it signs in.
+    pytest.importorskip("kaggle", reason="the real client is tested: pip install kaggle six")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)

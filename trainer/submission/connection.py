@@ -33,7 +33,6 @@ _STEPS = {
     "GetSubmissionLimits": "asking for the tries left today",
     "StartSubmissionUpload": "starting the upload",
     "CreateSubmission": "handing in the uploaded file",
-    "ListDataFiles": "listing the data files",
     "DownloadDataFiles": "downloading the data",
 }
 

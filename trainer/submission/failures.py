@@ -157,7 +157,7 @@ def error_for(failure: Failure, competition: str, num_tries: int = 1) -> Submiss
     times = f" {num_tries} times" if num_tries > 1 else ""
     said = f" ({failure.message})" if failure.message else ""
     answered = f"Kaggle answered {failure.status}{said}{times} while {failure.step}"
-    again = "nothing was handed in twice; start the same command again later"
+    again = "start the same command again later, it goes on where it stopped"
     if failure.kind is Kind.NO_CREDENTIALS:
         return SubmissionError(
             f"no Kaggle credentials found; a token is needed; make one at {SETTINGS_PAGE} and put "

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trainer.metrics import PredictionsError
-from trainer.metrics.classification import log_loss
 from trainer.metrics.choice import Candidate, choose, choose_ensemble, choose_views
+from trainer.metrics.classification import log_loss
 from trainer.metrics.ensemble import Space, combine, fit_weights
 from trainer.metrics.significance import mcnemar_p_value, paired_p_value
 

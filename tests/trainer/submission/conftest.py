@@ -1,12 +1,11 @@
 """A user with a token, a competition and a file, before a stand-in of Kaggle."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kaggle_server import TOKEN, KaggleServer, redirected_client
+from tests.kaggle_server import KaggleServer, redirected_client, sign_in
 from trainer.submission.connection import Connection
 from trainer.submission.file import write_submission
 
@@ -16,12 +15,7 @@ SOLUTION = {f"{number}.jpg": str(number % 4) for number in range(20)}
 @pytest.fixture
 def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
     """The stand-in, with the real client redirected to it and a valid token in the environment."""
-    for name in [name for name in os.environ if name.startswith("KAGGLE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    pytest.importorskip("kaggle", reason="the real client is tested: pip install kaggle six")
-    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    sign_in(monkeypatch, tmp_path / "home")
     with KaggleServer() as server, redirected_client(server):
         server.competitions["cars"].solution = SOLUTION
         yield server
