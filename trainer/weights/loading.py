@@ -18,6 +18,7 @@ from trainer.weights import (
     remote,
     run_folder,
 )
+from trainer.weights.head import fit_head
 from trainer.weights.matching import assign
 from trainer.weights.tensors import (
     LoadedWeights,
@@ -28,7 +29,13 @@ from trainer.weights.tensors import (
 )
 
 
-def load_weights(source: str, backbone: str, expected: Mapping[str, Shape]) -> LoadedWeights:
+def load_weights(
+    source: str,
+    backbone: str,
+    expected: Mapping[str, Shape],
+    *,
+    classes: Sequence[str] | None = None,
+) -> LoadedWeights:
     """Reads the weights that `source` names, complete for the trunk or not at all.
 
     Args:
@@ -36,10 +43,12 @@ def load_weights(source: str, backbone: str, expected: Mapping[str, Shape]) -> L
             TensorFlow checkpoint (folder, prefix or tar) or of an earlier run's folder.
         backbone: name in `keras.applications`, e.g. `EfficientNetB5`.
         expected: `<layer>/<variable>` -> shape of every variable of the network.
+        classes: names in the order of the network's outputs. The source's head is taken if its
+            classes have the same names, reordered if need be; None goes by shape alone.
 
     Returns:
-        float32 arrays for every variable of the trunk, for those of the head too if the source
-        has the very same head, and an account of every tensor of the source.
+        float32 arrays for every variable of the trunk, for those of the head too if it fits, and
+        an account of every tensor of the source.
 
     Raises:
         WeightsError: the source cannot be read or does not fit; the message says what to do.
@@ -47,7 +56,7 @@ def load_weights(source: str, backbone: str, expected: Mapping[str, Shape]) -> L
     with open_weights(source, backbone) as file:
         assignment = assign(file, backbone, expected)
         arrays = {key: read_float32(tensor, file) for key, tensor in assignment.used.items()}
-        return LoadedWeights(
+        loaded = LoadedWeights(
             arrays=arrays,
             used={key: tensor.name for key, tensor in assignment.used.items()},
             left_out=assignment.left_out,
@@ -57,6 +66,7 @@ def load_weights(source: str, backbone: str, expected: Mapping[str, Shape]) -> L
             classes=file.classes,
             notes=file.notes,
         )
+    return loaded if classes is None else fit_head(loaded, classes)
 
 
 @contextmanager

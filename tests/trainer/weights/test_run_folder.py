@@ -40,6 +40,15 @@ def test_trunk_head_and_class_names_come_back(tmp_path: Path, arrays) -> None:
     assert "Tiny" in loaded.description
 
 
+def test_head_follows_the_names_of_the_classes(tmp_path: Path, arrays) -> None:
+    run = write_run(tmp_path / "run", arrays, classes=json.dumps(["Kalina", "Niva"]))
+    swapped = load_weights(str(run), "Tiny", SHAPES, classes=("Niva", "Kalina"))
+    expected = arrays["head_logits/kernel"][:, ::-1]
+    np.testing.assert_array_equal(swapped.arrays["head_logits/kernel"], expected)
+    others = load_weights(str(run), "Tiny", SHAPES, classes=("Ford", "Ferrari"))
+    assert others.not_filled == ("head_logits/kernel",)
+
+
 def test_file_itself_may_be_named(tmp_path: Path, arrays) -> None:
     run = write_run(tmp_path / "run", arrays)
     loaded = load_weights(str(run / "model.safetensors"), "Tiny", SHAPES)
