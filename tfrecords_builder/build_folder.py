@@ -15,7 +15,8 @@ from tfrecords_builder.shard_writer import ShardReport, dumps_report, parse_repo
 STATE_FOLDER = ".build"
 """Holds a report of every finished shard, so that a later build knows what it can keep."""
 
-_SHARD_PATTERN = re.compile(r"dataset-[a-z]+\.tfrecord-\d{5}-of-\d{5}(\.\d+\.tmp)?")
+_SHARD_PATTERN = re.compile(r"dataset-[a-z]+\.tfrecord-\d{5}-of-\d{5}")
+_TEMPORARY_PATTERN = re.compile(r".+\.\d+\.tmp")
 
 
 class BuildFolderError(UserError):
@@ -99,14 +100,13 @@ class BuildFolder:
             os.remove(self.file(manifest_file.FILE_NAME))
 
     def remove_shards_except(self, names: set[str]) -> None:
-        """Removes shards of earlier plans and leftovers of killed builds."""
-        for name in os.listdir(self.path):
-            if _SHARD_PATTERN.fullmatch(name) and name not in names:
-                os.remove(self.file(name))
-        for name in os.listdir(self._state):
-            shard = name.removesuffix(".json")
-            if _SHARD_PATTERN.fullmatch(shard) and shard not in names:
-                os.remove(os.path.join(self._state, name))
+        """Removes shards of earlier plans and the temporary files of killed builds."""
+        for folder in (self.path, self._state):
+            for name in os.listdir(folder):
+                shard = name.removesuffix(".json")
+                is_old = _SHARD_PATTERN.fullmatch(shard) and shard not in names
+                if is_old or _TEMPORARY_PATTERN.fullmatch(name):
+                    os.remove(os.path.join(folder, name))
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a small file whole or not at all."""

@@ -130,6 +130,16 @@ def test_a_shard_that_rotted_before_the_manifest_was_written_is_made_again(
     assert files_of(out) == before
 
 
+def test_temporary_files_of_a_killed_build_are_removed(photo_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build_folder_source(photo_folder, out)
+    before = files_of(out)
+    for name in ("dataset-train.tfrecord-00000-of-00001", "manifest.json", ".build/x.json"):
+        (out / f"{name}.123.tmp").write_bytes(b"half")
+    build_folder_source(photo_folder, out)
+    assert files_of(out) == before
+
+
 def test_unusable_photos_are_left_out_with_their_reason(photo_folder: Path, tmp_path: Path) -> None:
     (photo_folder / "van" / "0.jpg").write_bytes(b"")
     (photo_folder / "van" / "1.jpg").write_bytes(b"<html>not found</html>")

@@ -18,11 +18,11 @@ COMMAND = (sys.executable, "-m", "tfrecords_builder", "--source=folder", "--work
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Enough photos, to be shrunk, that a build takes a second or two."""
-    data = [make_photo(seed, 640, 480) for seed in range(8)]
+    """Photos to be shrunk: enough for several shards."""
+    data = [make_photo(seed, 480, 360) for seed in range(8)]
     for name in "ab":
         (tmp_path / "photos" / name).mkdir(parents=True)
-        for number in range(100):
+        for number in range(40):
             path = tmp_path / "photos" / name / f"{number}.jpg"
             path.write_bytes(data[number % len(data)])
     return tmp_path / "photos"
