@@ -106,6 +106,17 @@ def test_lost_file_is_fetched_again(
     assert _tree(tmp_path / "cars") == FILES
 
 
+@pytest.mark.usefixtures("kaggle")
+def test_file_that_is_there_with_other_bytes_is_replaced(
+    connection: Connection, tmp_path: Path
+) -> None:
+    path = tmp_path / "cars/train/0/1.jpg"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(PHOTO[::-1])
+    download(connection, tmp_path / "cars")
+    assert _tree(tmp_path / "cars") == FILES
+
+
 def test_broken_off_download_goes_on_where_it_stopped(
     kaggle: KaggleServer, connection: Connection, tmp_path: Path
 ) -> None:

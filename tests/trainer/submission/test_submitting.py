@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,15 @@ def test_same_file_is_not_handed_in_twice(submit: Submit, kaggle: KaggleServer) 
     assert len(kaggle.competitions["cars"].submissions) == 1
 
 
+def test_file_of_the_ledger_is_not_handed_in_again_though_the_list_lacks_it(
+    submit: Submit, kaggle: KaggleServer
+) -> None:
+    submit()
+    kaggle.competitions["cars"].submissions.clear()
+    with pytest.raises(SubmissionError, match="before as 40000000"):
+        submit()
+
+
 def test_same_file_from_another_machine_is_found_in_the_list(
     submit: Submit, kaggle: KaggleServer, ledger: Ledger
 ) -> None:
@@ -244,11 +254,12 @@ def test_submission_whose_answer_was_lost_is_found_and_not_repeated(
 
 
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("kind", ["503", "cut"])
 def test_service_that_stays_down_is_an_error_after_six_tries(
-    submit: Submit, kaggle: KaggleServer, step: str
+    submit: Submit, kaggle: KaggleServer, step: str, kind: str
 ) -> None:
-    kaggle.fail(step, Fault(status=503), times=100)
-    with pytest.raises(KaggleUnavailable, match=r"503 .* 6 times .* same command again"):
+    kaggle.fail(step, PASSING[kind], times=100)
+    with pytest.raises(KaggleUnavailable, match=r"6 times .* same command again"):
         submit()
     assert kaggle.calls.count(step) == 6
     assert not kaggle.competitions["cars"].submissions
@@ -369,3 +380,12 @@ def test_description_is_cut_before_the_tag_that_finds_it_again() -> None:
     description = describe("long " * 200, None, "0123456789abcdef" * 4)
     assert len(description) == 400
     assert description.endswith(" | file 0123456789abcdef")
+
+
+@pytest.mark.parametrize("module", ["kaggle.api.kaggle_api_extended", "requests"])
+def test_client_that_is_not_installed(
+    submit: Submit, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SubmissionError, match="pip install kaggle"):
+        submit()
