@@ -18,7 +18,7 @@ from trainer.errors import DataError
 
 def write_tensors(path: str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Writes under a temporary name and renames; local or gs://."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     data = safetensors.numpy.save(arrays, {**metadata, "sha256": _checksum(arrays)})
     temporary = path + ".part"
     with tf.io.gfile.GFile(temporary, "wb") as file:

@@ -1,0 +1,104 @@
+"""Whole tiny runs: resume bit for bit, the same on any number of replicas."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainer.engine.conftest import Recorder, assert_same_weights, mirrored, two_stages
+from trainer.errors import Preempted
+from trainer.progress import Progress
+
+StartRun = Callable[..., Progress]
+
+
+def test_a_run_carries_its_best_weights_from_stage_to_stage(undisturbed: tuple[Path, Recorder]) -> None:
+    _, recorder = undisturbed
+    assert [(record.stage, record.epoch) for record in recorder.records] == [
+        ("head", 1),
+        ("head", 2),
+        ("upper", 0),
+        ("upper", 1),
+        ("upper", 2),
+    ]
+    best_head = min(record.val_loss for record in recorder.records[:2])
+    assert recorder.records[2].train_loss is None
+    assert recorder.records[2].val_loss != best_head  # the same weights at another size
+    assert all(np.isfinite(loss) for loss in recorder.losses)
+
+
+def test_the_same_run_twice_is_identical(undisturbed: tuple[Path, Recorder], start_run: StartRun, tmp_path: Path) -> None:
+    recorder = Recorder()
+    start_run(tmp_path, recorder=recorder)
+    assert recorder.records == undisturbed[1].records
+    assert_same_weights(tmp_path, undisturbed[0])
+
+
+@pytest.mark.slow
+def test_a_run_stopped_after_every_host_call_is_identical(
+    undisturbed: tuple[Path, Recorder], start_run: StartRun, tmp_path: Path
+) -> None:
+    recorder, num_starts = Recorder(), 0
+    while True:
+        num_starts += 1
+        try:
+            start_run(tmp_path, stop_after=1, recorder=recorder)
+            break
+        except Preempted as stopped:
+            assert stopped.exit_code == 75
+    assert num_starts > 8
+    assert recorder.records == undisturbed[1].records
+    assert_same_weights(tmp_path, undisturbed[0])
+
+
+def test_a_run_stopped_in_each_stage_is_identical(
+    undisturbed: tuple[Path, Recorder], start_run: StartRun, tmp_path: Path
+) -> None:
+    for stop_after in (2, 3):
+        with pytest.raises(Preempted):
+            start_run(tmp_path, stop_after=stop_after)
+    start_run(tmp_path)
+    assert_same_weights(tmp_path, undisturbed[0])
+
+
+def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(
+    undisturbed: tuple[Path, Recorder],
+    start_run: StartRun,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(Preempted):
+        start_run(tmp_path, stop_after=3, checkpoint_secs=0.0, num_kept=9)
+    newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    start_run(tmp_path)
+    assert "broken checkpoint" in caplog.text
+    assert_same_weights(tmp_path, undisturbed[0])
+
+
+# TensorFlow keeps the group of a collective for the life of a process: one number of replicas here,
+# another one in tests/trainer/test_task.py.
+def test_losses_do_not_depend_on_the_number_of_replicas(
+    undisturbed: tuple[Path, Recorder], start_run: StartRun, tmp_path: Path
+) -> None:
+    recorder = Recorder()
+    start_run(tmp_path, strategy=mirrored(2), recorder=recorder)
+    for ours, expected in zip(recorder.records, undisturbed[1].records, strict=True):
+        assert (ours.stage, ours.epoch, ours.step) == (expected.stage, expected.epoch, expected.step)
+        for name in ("train_loss", "val_loss"):
+            value = getattr(expected, name)
+            if value is not None:
+                assert getattr(ours, name) == pytest.approx(value, rel=2e-3), f"{ours.stage} {ours.epoch} {name}"
+
+
+def test_accumulated_micro_batches_give_the_same_gradients(
+    undisturbed: tuple[Path, Recorder], start_run: StartRun, tmp_path: Path
+) -> None:
+    # A head without its BatchNorm would be exact; batch statistics see the micro-batch alone.
+    recipe = two_stages(max_replica_batch=10)
+    recorder = Recorder()
+    start_run(tmp_path, recipe=replace(recipe, stages=recipe.stages[:1]), recorder=recorder)
+    for ours, expected in zip(recorder.records, undisturbed[1].records, strict=False):
+        assert ours.train_loss == pytest.approx(expected.train_loss, rel=0.1)
