@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from trainer.augment.config import Augmentation
 from trainer.augment.draws import Draws, Operation
+from trainer.augment.kernels import Kernels, fuse
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """ITU-R BT.601, as in Pillow's "L" and OpenCV's YCrCb."""
@@ -21,7 +22,9 @@ _I_WEIGHTS = (0.5959, -0.2746, -0.3213)
 _Q_WEIGHTS = (0.2115, -0.5227, 0.3112)
 
 
-def adjust_color(images_bhwc: tf.Tensor, config: Augmentation, draws: Draws) -> tf.Tensor:
+def adjust_color(
+    images_bhwc: tf.Tensor, config: Augmentation, draws: Draws, kernels: Kernels = "matrix"
+) -> tf.Tensor:
     """Applies the configured operations in the order brightness, contrast, saturation, hue.
 
     Args:
@@ -37,7 +40,7 @@ def adjust_color(images_bhwc: tf.Tensor, config: Augmentation, draws: Draws) -> 
         saturation=_factor(config.saturation, draws, Operation.SATURATION),
         hue_radians=_symmetric(math.radians(config.hue_degrees), draws, Operation.HUE),
     )
-    return apply_color_map(images_bhwc, matrix, offset)
+    return fuse(kernels, apply_color_map, images_bhwc, matrix, offset)
 
 
 def color_map(

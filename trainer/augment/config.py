@@ -102,6 +102,14 @@ class Augmentation:
         _check_number("clahe_tiles", self.clahe_tiles, 1, 32, "a whole number", whole=True)
         _check_number("clahe_clip_limit", self.clahe_clip_limit, 1e-3, 256)
         _check_number("center_fraction", self.center_fraction, 1e-2, 1)
+        turn = math.radians(self.rotation_degrees)
+        turned = (1 + self.zoom) * (math.cos(turn) + math.sin(turn))
+        if (turned - 1) / 2 + self.shift > 1:
+            raise ValueError(
+                f"shift {self.shift}, zoom {self.zoom} and rotation_degrees "
+                f"{self.rotation_degrees} together reach {(turned - 1) / 2 + self.shift:.2f} "
+                "photos past the border; at most 1 can be reflected. Lower one of them."
+            )
         for name in ("crop_area", "erasing_area"):
             _check_range(name, getattr(self, name), 1e-3, 1)
         for name in ("crop_ratio", "erasing_ratio"):

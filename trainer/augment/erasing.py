@@ -6,9 +6,12 @@ import tensorflow as tf
 
 from trainer.augment.config import Augmentation
 from trainer.augment.draws import Draws, Operation
+from trainer.augment.kernels import Kernels, fuse
 
 
-def erase(images: tf.Tensor, config: Augmentation, draws: Draws) -> tf.Tensor:
+def erase(
+    images: tf.Tensor, config: Augmentation, draws: Draws, kernels: Kernels = "matrix"
+) -> tf.Tensor:
     """Overwrites a box in each example that takes part.
 
     The box's area is uniform and its ratio log-uniform in the configured ranges; a side longer
@@ -30,10 +33,15 @@ def erase(images: tf.Tensor, config: Augmentation, draws: Draws) -> tf.Tensor:
     ratio = tf.exp(low_ratio + uniform[:, 1] * (high_ratio - low_ratio))
     rows = _inside(tf.sqrt(area / ratio), uniform[:, 2], images.shape[1])
     columns = _inside(tf.sqrt(area * ratio), uniform[:, 3], images.shape[2])
-    chosen = draws.chance(Operation.ERASING, config.erasing)[:, None, None]
-    box = tf.logical_and(chosen, tf.logical_and(rows[:, :, None], columns[:, None, :]))
-    color = tf.floor(uniform[:, 4:7] * 256)[:, None, None, :]
-    return tf.where(box[..., None], color, images)
+    rows = tf.logical_and(rows, draws.chance(Operation.ERASING, config.erasing)[:, None])
+    return fuse(kernels, _overwrite, images, rows, columns, tf.floor(uniform[:, 4:7] * 256))
+
+
+def _overwrite(
+    images: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor, color: tf.Tensor
+) -> tf.Tensor:
+    box = tf.logical_and(rows[:, :, None], columns[:, None, :])
+    return tf.where(box[..., None], color[:, None, None, :], images)
 
 
 def _inside(share: tf.Tensor, place: tf.Tensor, size: int) -> tf.Tensor:

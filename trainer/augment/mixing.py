@@ -12,12 +12,17 @@ import tensorflow as tf
 
 from trainer.augment.config import Augmentation
 from trainer.augment.draws import Draws, Operation
+from trainer.augment.kernels import Kernels, fuse
 
 _NUM_PROPOSALS = 16
 
 
 def mix(
-    images_bhwc: tf.Tensor, labels_bk: tf.Tensor, config: Augmentation, draws: Draws
+    images_bhwc: tf.Tensor,
+    labels_bk: tf.Tensor,
+    config: Augmentation,
+    draws: Draws,
+    kernels: Kernels = "matrix",
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mixes each example with its partner, and its label by the same shares.
 
@@ -41,24 +46,31 @@ def mix(
     if config.mixup_alpha > 0 and config.cutmix_alpha > 0:
         by_cutmix = draws.uniform(Operation.MIX_CHOICE, 1)[:, 0] < 0.5
 
-    one = tf.ones([tf.shape(labels_bk)[0]])
-    kept_b, mask_bhw = one, tf.ones_like(images_bhwc[..., 0])
+    size_px = images_bhwc.shape[1]
+    kept_b = tf.ones_like(take_part, tf.float32)
     if config.mixup_alpha > 0:
         share = beta(draws.uniform(Operation.MIXUP, 2 * _NUM_PROPOSALS), config.mixup_alpha)
-        kept_b = tf.where(tf.logical_and(take_part, ~by_cutmix), share, one)
-        mask_bhw = mask_bhw * kept_b[:, None, None]
+        kept_b = tf.where(tf.logical_and(take_part, ~by_cutmix), share, 1.0)
+    side = tf.zeros_like(kept_b)
     if config.cutmix_alpha > 0:
         share = beta(draws.uniform(Operation.CUTMIX, 2 * _NUM_PROPOSALS), config.cutmix_alpha)
-        share = tf.where(tf.logical_and(take_part, by_cutmix), share, one)
-        outside_bhw = _outside_of_box(share, images_bhwc.shape[1], images_bhwc.shape[2], draws)
-        kept_b = kept_b * tf.reduce_mean(outside_bhw, axis=(1, 2))
-        mask_bhw = mask_bhw * outside_bhw
-
-    mask = mask_bhw[..., None]
-    # a + (b - a) w is not exactly a for w = 0 and large b; a w + b (1 - w) is.
-    images = images_bhwc * mask + partners(images_bhwc) * (1 - mask)
-    kept = kept_b[:, None]
+        side = tf.where(tf.logical_and(take_part, by_cutmix), tf.sqrt(1 - share), 0.0)
+    centers = draws.uniform(Operation.CUTMIX_BOX, 2)
+    rows = _covered(centers[:, 0], side, size_px)
+    columns = _covered(centers[:, 1], side, size_px)
+    images = fuse(kernels, _combine, images_bhwc, kept_b, rows, columns)
+    covered = tf.reduce_mean(rows, axis=1) * tf.reduce_mean(columns, axis=1)
+    kept = (kept_b * (1 - covered))[:, None]
     return images, labels_bk * kept + partners(labels_bk) * (1 - kept)
+
+
+def _combine(
+    images_bhwc: tf.Tensor, kept_b: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor
+) -> tf.Tensor:
+    outside_of_box = 1 - rows[:, :, None] * columns[:, None, :]
+    mask = (kept_b[:, None, None] * outside_of_box)[..., None]
+    # a + (b - a) w is not exactly a for w = 0 and large b; a w + b (1 - w) is.
+    return images_bhwc * mask + partners(images_bhwc) * (1 - mask)
 
 
 def partners(values: tf.Tensor) -> tf.Tensor:
@@ -93,15 +105,6 @@ def beta(uniform_bp: tf.Tensor, alpha: float) -> tf.Tensor:
     )
     odds = tf.reduce_sum(tf.one_hot(first, _NUM_PROPOSALS) * (log_x - log_y), axis=1)
     return tf.sigmoid(odds)
-
-
-def _outside_of_box(share_b: tf.Tensor, height: int, width: int, draws: Draws) -> tf.Tensor:
-    """1 outside of a box with 1 - share of the area, before clipping, and 0 inside; [B, H, W]."""
-    centers = draws.uniform(Operation.CUTMIX_BOX, 2)
-    side = tf.sqrt(1 - share_b)
-    rows = _covered(centers[:, 0], side, height)
-    columns = _covered(centers[:, 1], side, width)
-    return 1 - rows[:, :, None] * columns[:, None, :]
 
 
 def _covered(center_b: tf.Tensor, side_b: tf.Tensor, size: int) -> tf.Tensor:

@@ -24,6 +24,8 @@ SINGLE = {
     "contrast": {"contrast": 0.4},
     "saturation": {"saturation": 0.4},
     "hue": {"hue_degrees": 30.0},
+    "clahe": {"clahe": 0.5, "clahe_tiles": 4},
+    "adaptive_gamma": {"adaptive_gamma": 0.5},
     "erasing": {"erasing": 0.5},
 }
 MIXED = {
@@ -44,10 +46,16 @@ def _augment(batch: Batch, fields: dict, rows: slice | np.ndarray = slice(None))
     return augment_batch(*parts, _config(fields), IMAGE_PX)[0].numpy()
 
 
+ALWAYS = {"clahe": "always", "adaptive_gamma": "always", "clahe_tiles": 4}
+
+
+@pytest.mark.parametrize("fields", [{}, ALWAYS], ids=["plain", "always"])
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("resize", ["squash", "center_crop", "pad"])
-def test_off_gives_exactly_the_evaluation_pixels(batch: Batch, resize: str, compiled: bool) -> None:
-    config = Augmentation(resize=resize, pad_value=30)
+def test_off_gives_exactly_the_evaluation_pixels(
+    batch: Batch, resize: str, compiled: bool, fields: dict
+) -> None:
+    config = Augmentation(resize=resize, pad_value=30, **fields)
     augment = tf.function(
         lambda *parts: augment_batch(*parts, config, IMAGE_PX)[0], jit_compile=compiled
     )
@@ -111,6 +119,14 @@ def test_compiles_with_static_shapes_and_agrees(batch: Batch, name: str) -> None
     assert shapes == [[8, IMAGE_PX, IMAGE_PX, 3], [8, 4]]
     assert images.dtype == labels.dtype == tf.float32
     np.testing.assert_allclose(images, _augment(batch, fields), atol=0.02)
+
+
+def test_always_reaches_evaluation(batch: Batch) -> None:
+    plain, always = (
+        evaluation_batch(batch.canvases, batch.aspect, Augmentation(**fields), IMAGE_PX).numpy()
+        for fields in ({}, ALWAYS)
+    )
+    assert np.abs(plain - always).mean((1, 2, 3)).min() > 1
 
 
 def test_off_is_off_in_the_graph(batch: Batch) -> None:

@@ -32,10 +32,13 @@ def _box(corners: list[tuple[float, ...]]) -> Box:
     )
 
 
+@pytest.mark.parametrize("kernels", ["matrix", "gather"])
 @pytest.mark.parametrize("image_px", [13, 32, 48, 80])
-def test_equals_pillow_within_its_rounding(image_px: int) -> None:
+def test_equals_pillow_within_its_rounding(image_px: int, kernels: str) -> None:
     canvases = make_canvases(len(BOXES), CANVAS_PX)
-    ours = resample(tf.constant(canvases), _box(BOXES), image_px).numpy()
+    ours = resample(
+        tf.constant(canvases), _box(BOXES), image_px, max_size=1.0, kernels=kernels
+    ).numpy()
     pillow = np.stack(
         [
             Image.fromarray(canvas).resize((image_px, image_px), Image.Resampling.BILINEAR, box=box)
@@ -69,11 +72,19 @@ def test_mirror_is_exactly_the_reversed_picture() -> None:
     np.testing.assert_array_equal(mirrored[1], plain[1])
 
 
+@pytest.mark.parametrize("kernels", ["matrix", "gather"])
 @pytest.mark.parametrize("image_px", [17, 48])
-def test_reflected_margin_equals_pillow_on_a_reflected_picture(image_px: int) -> None:
+def test_reflected_margin_equals_pillow_on_a_reflected_picture(image_px: int, kernels: str) -> None:
     canvases = make_canvases(1, CANVAS_PX)
     corners = (-9.4, 5.2, 40.1, 60.5)
-    ours = resample(tf.constant(canvases), _box([corners]), image_px, margin_px=16).numpy()[0]
+    ours = resample(
+        tf.constant(canvases),
+        _box([corners]),
+        image_px,
+        margin_px=16,
+        max_size=1.2,
+        kernels=kernels,
+    ).numpy()[0]
     reflected = np.pad(canvases[0], ((16, 16), (16, 16), (0, 0)), "symmetric")
     pillow = Image.fromarray(reflected).resize(
         (image_px, image_px), Image.Resampling.BILINEAR, box=tuple(x + 16 for x in corners)
@@ -85,7 +96,9 @@ def test_reflected_margin_equals_pillow_on_a_reflected_picture(image_px: int) ->
 def test_bars_equal_pillow_on_a_padded_picture(image_px: int) -> None:
     canvases = make_canvases(1, CANVAS_PX)
     corners = (-16.0, 0.0, 64.0, 48.0)
-    ours = resample(tf.constant(canvases), _box([corners]), image_px, outside=100.0).numpy()[0]
+    ours = resample(
+        tf.constant(canvases), _box([corners]), image_px, outside=100.0, margin_px=0
+    ).numpy()[0]
     padded = np.full((144, 144, 3), 100, np.uint8)
     padded[48:96, 48:96] = canvases[0]
     pillow = Image.fromarray(padded).resize(

@@ -1,0 +1,209 @@
+"""Contrast-limited adaptive histogram equalisation, as OpenCV's `createCLAHE` does it.
+
+Every tile has its own table from old to new grey level; a pixel takes the bilinear blend of the
+tables of the four nearest tile centres. Histogram and look-up come in two kernels: counting and
+gathering for the CPU, and products of two 16-wide one-hots for matrix units (a grey level is
+16 * high + low, so a 256-entry table is a 16 x 16 matrix).
+
+Source: Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994;
+OpenCV modules/imgproc/src/clahe.cpp.
+
+Shape suffixes: B batch, N picture side, T tiles a side, t tile side, P pixels, L grey levels.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.augment.kernels import Kernels, fuse
+
+_LEVELS = 256
+
+# BT.601 as OpenCV rounds it. A table can jump by several levels from one to the next, so luma must
+# fall on the same whole level; with 0.299, 0.587, 0.114 one pixel in seventy did not.
+_LUMA_WEIGHTS = (4899 / 2**14, 9617 / 2**14, 1868 / 2**14)
+
+
+def clahe(
+    images: tf.Tensor, clip_limit: float, num_tiles: int, kernels: Kernels = "matrix"
+) -> tf.Tensor:
+    """Equalises the luma (Y of YCrCb) and keeps the chroma.
+
+    Args:
+      images: float32 [B, N, N, 3] in 0..255.
+      clip_limit: OpenCV's `clipLimit`, > 0.
+      num_tiles: T; OpenCV's `tileGridSize` is (T, T). Sides that T does not divide are reflected
+        to the next multiple, as OpenCV does.
+      kernels: which way to compute.
+
+    Returns:
+      float32 [B, N, N, 3] in 0..255. The table sees luma rounded to whole grey levels; what
+      rounding took off is added back.
+
+    Raises:
+      ValueError: pictures are not square, or smaller than twice the number of tiles.
+    """
+    size_px = images.shape[1]
+    if size_px != images.shape[2] or size_px < 2 * num_tiles:
+        raise ValueError(
+            f"CLAHE got {images.shape[1]} x {images.shape[2]} px for {num_tiles} tiles a side; it "
+            "needs squares with at least 2 px a tile. Set clahe_tiles lower or image_px higher."
+        )
+    luma_bnn = fuse(kernels, _luma, images)
+    if kernels == "gather":
+        tables = _tables(_histograms_by_counting(luma_bnn, num_tiles), clip_limit, size_px)
+        # A kernel of its own: fused with the shift, each channel would look up again.
+        equalized = fuse(kernels, _look_up_by_gathering, luma_bnn, _packed(tables))
+    else:
+        tables = _tables(_histograms_by_one_hots(luma_bnn, num_tiles), clip_limit, size_px)
+        equalized = _look_up_by_one_hots(luma_bnn, tables)
+    return fuse(kernels, _shift_luma, images, luma_bnn, equalized)
+
+
+def _luma(images: tf.Tensor) -> tf.Tensor:
+    luma = tf.reduce_sum(images * _LUMA_WEIGHTS, axis=3)
+    return tf.cast(tf.clip_by_value(tf.floor(luma + 0.5), 0.0, 255.0), tf.int32)
+
+
+def _shift_luma(images: tf.Tensor, luma_bnn: tf.Tensor, equalized_bnn: tf.Tensor) -> tf.Tensor:
+    # Y alone changes, Cr and Cb do not: all three channels move by the same amount.
+    change = (equalized_bnn - tf.cast(luma_bnn, tf.float32))[..., tf.newaxis]
+    return tf.clip_by_value(images + change, 0.0, 255.0)
+
+
+def _tile_px(size_px: int, num_tiles: int) -> int:
+    return -(-size_px // num_tiles)
+
+
+def _whole_tiles(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
+    size_px = luma_bnn.shape[1]
+    extra = num_tiles * _tile_px(size_px, num_tiles) - size_px
+    # More than a reflection can give only where a tile is a pixel or two, see the check above.
+    return tf.pad(luma_bnn, [[0, 0], [0, extra], [0, extra]], "REFLECT") if extra else luma_bnn
+
+
+def _histograms_by_counting(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
+    """Counts [B, T, T, L], float32."""
+    whole = _whole_tiles(luma_bnn, num_tiles)
+    tile = tf.range(whole.shape[1]) // _tile_px(luma_bnn.shape[1], num_tiles)
+    bins = whole + (tile[:, tf.newaxis] * num_tiles + tile) * _LEVELS
+    counts = tf.raw_ops.DenseBincount(
+        input=tf.reshape(bins, [-1, whole.shape[1] ** 2]),
+        size=num_tiles**2 * _LEVELS,
+        weights=tf.zeros([0], tf.float32),
+    )
+    return tf.reshape(counts, [-1, num_tiles, num_tiles, _LEVELS])
+
+
+def _histograms_by_one_hots(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
+    """Counts [B, T, T, L], float32, one row of tiles at a time to bound the one-hots' memory."""
+    tile_px = _tile_px(luma_bnn.shape[1], num_tiles)
+    rows = _tiles_by_row(_whole_tiles(luma_bnn, num_tiles), num_tiles, tile_px)
+
+    def count(row_btp: tf.Tensor) -> tf.Tensor:
+        high, low = _one_hots(row_btp)
+        return tf.matmul(high, low, transpose_a=True)
+
+    counts = tf.map_fn(count, rows, fn_output_signature=tf.float32, parallel_iterations=1)
+    counts = tf.transpose(counts, [1, 0, 2, 3, 4])
+    return tf.reshape(counts, [-1, num_tiles, num_tiles, _LEVELS])
+
+
+def _tiles_by_row(values_bnn: tf.Tensor, num_tiles: int, tile_px: int) -> tf.Tensor:
+    """[B, T t, T t] as [T (rows), B, T (columns), P]."""
+    tiles = tf.reshape(values_bnn, [-1, num_tiles, tile_px, num_tiles, tile_px])
+    tiles = tf.transpose(tiles, [1, 0, 3, 2, 4])
+    return tf.reshape(tiles, [num_tiles, -1, num_tiles, tile_px**2])
+
+
+def _one_hots(luma: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    # 0 and 1 survive any matrix unit's rounding, and products are summed in float32.
+    return tf.one_hot(luma // 16, 16), tf.one_hot(luma % 16, 16)
+
+
+def _tables(counts: tf.Tensor, clip_limit: float, size_px: int) -> tf.Tensor:
+    """New grey level for each old one: whole numbers, float32 [B, T, T, L]."""
+    num_pixels = _tile_px(size_px, counts.shape[1]) ** 2
+    limit = max(int(clip_limit * num_pixels / _LEVELS), 1)
+    kept = tf.minimum(counts, float(limit))
+    clipped = tf.reduce_sum(counts - kept, axis=3, keepdims=True)
+    everywhere = tf.floor(clipped / _LEVELS)
+    residual = clipped - everywhere * _LEVELS
+    # The rest goes to every step-th bin from the first on, one each.
+    step = tf.maximum(tf.floor(_LEVELS / tf.maximum(residual, 1.0)), 1.0)
+    level = tf.range(_LEVELS, dtype=tf.float32)
+    position = tf.floor(level / step)
+    extra = tf.logical_and(tf.equal(position * step, level), position < residual)
+    cumulated = tf.cumsum(kept + everywhere + tf.cast(extra, tf.float32), axis=3)
+    return tf.clip_by_value(tf.round(cumulated * (255.0 / num_pixels)), 0.0, 255.0)
+
+
+def _corner_tables(tables: tf.Tensor) -> list[tf.Tensor]:
+    """Tables of the four tile centres around each cell between centres, each [B, T+1, T+1, L].
+
+    Outside of the outermost centres the nearest tile serves for both.
+    """
+    padded = tf.pad(tables, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    return [padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]]
+
+
+def _packed(tables: tf.Tensor) -> tf.Tensor:
+    """The four candidates of each cell and level in one 32-bit word; int32 [B, T+1, T+1, L]."""
+    corners = [tf.cast(corner, tf.int32) for corner in _corner_tables(tables)]
+    return corners[0] + 2**8 * corners[1] + 2**16 * corners[2] + 2**24 * corners[3]
+
+
+def _look_up_by_gathering(luma_bnn: tf.Tensor, packed: tf.Tensor) -> tf.Tensor:
+    """Equalised luma [B, N, N], with one gather instead of four."""
+    size_px, num_cells = luma_bnn.shape[1], packed.shape[1]
+    position = np.arange(size_px) / _tile_px(size_px, num_cells - 1) + 0.5
+    cell = np.floor(position).astype(np.int32)
+    far = (position - cell).astype(np.float32)
+    first = (cell[:, np.newaxis] * num_cells + cell) * _LEVELS
+    index = tf.reshape(first + luma_bnn, [-1, size_px**2])
+    words = tf.gather(tf.reshape(packed, [-1, num_cells**2 * _LEVELS]), index, batch_dims=1)
+    words = tf.reshape(words, [-1, size_px, size_px])
+    corners = [
+        tf.cast(tf.bitwise.bitwise_and(tf.bitwise.right_shift(words, bits), 255), tf.float32)
+        for bits in (0, 8, 16, 24)
+    ]
+    return _blend(corners, far[:, np.newaxis], far)
+
+
+def _look_up_by_one_hots(luma_bnn: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
+    """Equalised luma [B, N, N], one row of cells at a time to bound memory."""
+    size_px, num_tiles = luma_bnn.shape[1], tables.shape[1]
+    tile_px = _tile_px(size_px, num_tiles)
+    num_cells = num_tiles + 1
+    # Cells are as large as tiles and start half a tile early: pad the picture to whole cells.
+    before = tile_px - -(-tile_px // 2)
+    after = num_cells * tile_px - size_px - before
+    padded = tf.pad(luma_bnn, [[0, 0], [before, after], [before, after]])
+    cells = _tiles_by_row(padded, num_cells, tile_px)
+    corners = [
+        tf.transpose(tf.reshape(corner, [-1, num_cells, num_cells, 16, 16]), [1, 0, 2, 3, 4])
+        for corner in _corner_tables(tables)
+    ]
+    far = (tf.range(tile_px, dtype=tf.float32) - before) / tile_px - 0.5
+    far = far - tf.floor(far)
+    far_y = tf.repeat(far, tile_px)
+    far_x = tf.tile(far, [tile_px])
+
+    def look_up(row: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        high, low = _one_hots(row[0])
+        levels = [tf.reduce_sum(tf.matmul(high, table) * low, axis=-1) for table in row[1:]]
+        return _blend(levels, far_y, far_x)
+
+    looked_up = tf.map_fn(
+        look_up, (cells, *corners), fn_output_signature=tf.float32, parallel_iterations=1
+    )
+    whole = tf.reshape(looked_up, [num_cells, -1, num_cells, tile_px, tile_px])
+    whole = tf.transpose(whole, [1, 0, 3, 2, 4])
+    side = num_cells * tile_px
+    whole = tf.reshape(whole, [-1, side, side])
+    return whole[:, before : before + size_px, before : before + size_px]
+
+
+def _blend(corners: list[tf.Tensor], far_y: tf.Tensor, far_x: tf.Tensor) -> tf.Tensor:
+    top = corners[0] * (1 - far_x) + corners[1] * far_x
+    bottom = corners[2] * (1 - far_x) + corners[3] * far_x
+    return tf.round(top * (1 - far_y) + bottom * far_y)
