@@ -5,9 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from tests.kaggle_server import SIGNATURE, TOKEN, Fault, KaggleServer
+from tests.kaggle_server import SIGNATURE, TOKEN, Fault, KaggleServer, require_client
 from trainer.submission.file import write_submission
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,7 +41,7 @@ def _submit(folder: Path, url: str, *flags: str) -> "subprocess.CompletedProcess
 
 
 def test_command_prints_the_score(tmp_path: Path) -> None:
-    pytest.importorskip("kaggle", reason="the real client is tested: pip install kaggle six")
+    require_client()
     with KaggleServer() as server:
         server.competitions["cars"].solution = SOLUTION
         done = _submit(tmp_path, server.url, "--message=first")
@@ -54,7 +52,7 @@ def test_command_prints_the_score(tmp_path: Path) -> None:
 
 
 def test_failure_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
-    pytest.importorskip("kaggle", reason="the real client is tested: pip install kaggle six")
+    require_client()
     with KaggleServer() as server:
         fault = Fault(status=403, message=f"no {TOKEN} https://x/y?signature={SIGNATURE}")
         server.fail("StartSubmissionUpload", fault)

@@ -166,7 +166,7 @@ def error_for(failure: Failure, competition: str, num_tries: int = 1) -> Submiss
     if failure.kind is Kind.CLIENT:
         return SubmissionError(
             f"the kaggle client failed with {failure.message} while {failure.step}; version 2.2.4 "
-            "is known to work; install it: pip install kaggle==2.2.4 six"
+            "or a later 2 is needed; install it: pip install kaggle==2.2.4 six"
         )
     if failure.kind is Kind.TIMEOUT:
         return KaggleUnavailable(
