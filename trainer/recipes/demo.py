@@ -2,15 +2,17 @@
 
     make demo
 
-Expect an accuracy of at least 0.90 on held-out cars (chance: 0.10) in about three minutes on two
-CPU cores. The stages have the shape of the real thing: all of it at a small size, then a finish at
-a larger one with the BatchNorm frozen.
+Expect an accuracy above 0.90 on held-out cars (chance: 0.10) in about two minutes on two idle CPU
+cores. Two sizes as in the real thing: the shapes at a small one, where an epoch is cheap, then a
+finish at a larger one. BatchNorm keeps learning, since nothing here was trained before and its
+statistics belong to one image size.
 """
 
 from trainer.augment.config import Augmentation
 from trainer.recipe import Recipe, Stage
 
-_AUGMENTATION = Augmentation(crop_area=(0.6, 1.0), mirror=0.5, brightness=0.2, contrast=0.2)
+# Crops below 0.8 of the area cut away the rear end, which is what tells a coupe from a sedan.
+_AUGMENTATION = Augmentation(crop_area=(0.8, 1.0), mirror=0.5, brightness=0.1, contrast=0.1)
 
 RECIPE = Recipe(
     name="demo",
@@ -22,27 +24,27 @@ RECIPE = Recipe(
     stages=(
         Stage(
             name="shapes",
-            image_px=64,
+            image_px=48,
             batch_size=32,
-            epochs=14,
-            learning_rate=2e-3,
+            epochs=18,
+            learning_rate=3e-3,
             schedule="cosine",
             warmup_epochs=1,
             train_from="all",
             batch_norm="train",
             weight_decay=0.02,
-            label_smoothing=0.05,
             augmentation=_AUGMENTATION,
         ),
         Stage(
             name="finish",
-            image_px=96,
-            batch_size=16,
-            epochs=3,
-            learning_rate=2e-4,
+            image_px=64,
+            batch_size=32,
+            epochs=8,
+            learning_rate=1e-3,
             schedule="cosine",
-            train_from="block2a",
-            label_smoothing=0.05,
+            train_from="all",
+            batch_norm="train",
+            weight_decay=0.02,
             augmentation=_AUGMENTATION,
         ),
     ),
