@@ -28,6 +28,17 @@ class Candidate:
     """[M], of the members; 0 leaves one out."""
     space: Space = Space.PROBABILITIES
 
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Candidate":
+        """The candidate that `Choice.to_json` wrote, as in `chosen`."""
+        return cls(
+            name=fields["name"], weights=tuple(fields["weights"]), space=Space(fields["space"])
+        )
+
+    def apply(self, stacked: ArrayLike) -> NDArray[np.float64]:
+        """This average of predictions [M, N, K] of the members it was measured on."""
+        return combine(stacked, self.weights, self.space)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
@@ -54,10 +65,6 @@ class Choice:
     """The p-value that a gain had to reach: 0.05 shared among all tests made (Bonferroni)."""
     measured: tuple[Measured, ...]
     """ "none" first, then the candidates in the order given."""
-
-    def apply(self, stacked: ArrayLike) -> NDArray[np.float64]:
-        """The chosen average of other predictions [M, N, K] of the same members."""
-        return combine(stacked, self.chosen.weights, self.chosen.space)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers."""
@@ -180,7 +187,7 @@ class _Result:
 
     @classmethod
     def of(cls, members: NDArray[np.float64], labels: ArrayLike, candidate: Candidate) -> "_Result":
-        mixed = combine(members, candidate.weights, candidate.space)
+        mixed = candidate.apply(members)
         losses = example_log_losses(mixed, labels)
         return cls(candidate, predicted_classes(mixed) == np.asarray(labels), losses)
 

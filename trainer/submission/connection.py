@@ -1,8 +1,8 @@
 """The official kaggle client with what it lacks: time-outs, retries, and failures that are told.
 
-Read in kaggle 2.2.4 (2.2.3 cannot tell the tries left) and kagglesdk 0.1.37: importing the package authenticates and prints help on
-stdout; no call but the download has a time-out; only some retry, and not on 429; an upload retries
-ten times on its own and prints its error instead of raising it.
+Read in kaggle 2.2.4 (2.2.3 cannot tell the tries left) and kagglesdk 0.1.37: importing the package
+authenticates and prints help on stdout; no call but the download has a time-out; only some retry,
+and not on 429; an upload retries ten times on its own and prints its error instead of raising it.
 """
 
 import contextlib

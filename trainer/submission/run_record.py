@@ -49,6 +49,11 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     Raises:
       SubmissionError: There is none, or it is damaged.
     """
+    if run_dir.parts[:1] == ("gs:",):
+        raise SubmissionError(
+            f"--run_dir={run_dir} is a bucket; a local folder is needed to write the score into; "
+            "copy the run's run.json into one, or leave --run_dir out"
+        )
     path = run_dir / FILE_NAME
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

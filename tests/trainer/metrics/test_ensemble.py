@@ -95,7 +95,7 @@ def test_choice_is_never_worse_than_none_where_it_was_measured(
         assert chosen.accuracy >= none.accuracy
         assert chosen.log_loss <= none.log_loss
         np.testing.assert_allclose(
-            log_loss(choice.apply(members), labels), chosen.log_loss, atol=1e-12
+            log_loss(choice.chosen.apply(members), labels), chosen.log_loss, atol=1e-12
         )
 
 
@@ -136,14 +136,16 @@ def test_given_weights_are_measured_instead_of_fitted_ones() -> None:
     members, labels = _noisy_members(5, 2, 400, 4)
     choice = choose_ensemble(members, labels, ["a", "b"], given=[3, 1])
     assert [row.candidate.name for row in choice.measured] == ["none", "given weights"]
-    np.testing.assert_allclose(choice.apply(members), combine(members, [0.75, 0.25]))
+    np.testing.assert_allclose(choice.chosen.apply(members), combine(members, [0.75, 0.25]))
 
 
 def test_choice_survives_json() -> None:
     members, labels = _noisy_members(6, 2, 50, 3)
-    document = choose_views(members, labels, {"both": (0, 1)}).to_json()
+    choice = choose_views(members, labels, {"both": (0, 1)})
+    document = choice.to_json()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document["measured"][1]["candidate"]["space"] == "probabilities"
+    measured = [Candidate.from_json(row["candidate"]) for row in document["measured"]]
+    assert measured == [row.candidate for row in choice.measured]
 
 
 @pytest.mark.parametrize(

@@ -51,3 +51,8 @@ def test_record_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"run_id": "b5"}')
     with pytest.raises(SubmissionError, match="lacks 'data'"):
         load_run(tmp_path)
+
+
+def test_bucket_is_refused() -> None:
+    with pytest.raises(SubmissionError, match="local folder is needed"):
+        load_run(Path("gs://bucket/run"))
