@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.metrics.interval import bootstrap_accuracy_interval
@@ -17,6 +17,7 @@ def test_interval_equals_resampling_the_outcomes_one_by_one() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_interval_holds_the_measured_accuracy(counts: tuple[int, int]) -> None:
     num_correct, num_examples = counts

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.submission.failures import (
@@ -37,6 +37,7 @@ def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | N
     assert retry_after_secs(header, NOW) == seconds
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 20))
 def test_waits_grow_up_to_the_longest_and_end(max_tries: int) -> None:
     policy = RetryPolicy(max_tries=max_tries)
@@ -46,6 +47,7 @@ def test_waits_grow_up_to_the_longest_and_end(max_tries: int) -> None:
     assert policy.delay_secs(max_tries) is None
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.text(), st.text())
 def test_redacted_text_is_one_short_line_without_the_secret(before: str, after: str) -> None:
     text = redact(f"{before} KGAT_1234 {after}", ["KGAT_1234"])

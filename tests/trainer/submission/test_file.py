@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.submission.errors import SubmissionError
@@ -17,6 +17,7 @@ COLUMNS = {"id_column": "Id", "label_column": "Category"}
 cells = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=8)
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.dictionaries(cells, cells, min_size=1, max_size=8))
 def test_what_is_written_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, rows: dict[str, str]
@@ -89,6 +90,7 @@ def test_byte_order_mark_and_windows_line_ends_are_understood(tmp_path: Path) ->
     assert read_submission(path).rows == (("1", "0"),)
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=20))
 def test_rows_without_a_photo_return_to_their_place(present: list[bool]) -> None:
     sample = [f"{index}.jpg" for index in range(len(present))]

@@ -45,7 +45,7 @@ def test_last_entry_of_a_file_in_its_competition_holds(tmp_path: Path) -> None:
     assert ledger.last("cars", "ef") is None
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 400))
 def test_crash_while_writing_loses_only_the_line_it_wrote(
     tmp_path_factory: pytest.TempPathFactory, cut: int

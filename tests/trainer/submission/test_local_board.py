@@ -43,7 +43,7 @@ def test_score_is_the_share_of_right_labels(tmp_path: Path) -> None:
     assert score.all.interval[0] < 0.73 < score.all.interval[1]
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 100), st.floats(0, 1), st.integers(0, 99))
 def test_the_two_boards_share_the_photos(
     tmp_path_factory: pytest.TempPathFactory, num_right: int, public_fraction: float, seed: int

@@ -39,7 +39,7 @@ def _write(path: Path, predictions: Predictions) -> None:
     )
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 999), st.integers(1, 20), st.sampled_from([np.float32, np.float64]))
 def test_predictions_come_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, seed: int, num_examples: int, dtype: type
