@@ -10,13 +10,17 @@ import re
 import warnings
 from dataclasses import dataclass
 
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tfrecords_builder.boxes import BadBoxError, crop_region
 from tfrecords_builder.pixels import UnusablePixelsError, to_rgb
+from tfrecords_builder.sources.base import Box
 
 KEPT = "kept"
 CONVERTED = "converted"
+CROPPED = "cropped to its box"
+SHRUNK = "shrunk"
 
 # What cameras, phones and the web write. Others that Pillow knows run programs (EPS) or are no
 # photos; they are refused.
@@ -47,6 +51,14 @@ class EncodingSettings:
     """Decode photos whose bytes are kept, to find damaged ones."""
     max_pixels: int = 100_000_000
     """Photos that declare more are left out before anything is decoded."""
+    crop_margin: float | None = None
+    """Crop to the photo's box, grown by this share of its sides on each side; None never crops."""
+    repair_boxes: bool = False
+    """Mend swapped and overhanging boxes; else their photos are left out."""
+
+    def __post_init__(self) -> None:
+        if self.crop_margin is not None and not 0 <= self.crop_margin <= 10:
+            raise ValueError(f"crop_margin is {self.crop_margin}, needs 0 to 10")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +74,11 @@ class EncodedPhoto:
     """What was done and why; empty when kept."""
 
 
-def encode_photo(data: bytes, settings: EncodingSettings) -> EncodedPhoto:
+def encode_photo(data: bytes, settings: EncodingSettings, box: Box | None = None) -> EncodedPhoto:
     """Returns the photo as it is to be stored.
+
+    `box` counts in pixels of the photo before it is turned upright; it is only used where the
+    settings ask for cropping.
 
     Raises:
       UnusablePhotoError: it cannot be used, whatever the cause.
@@ -76,14 +91,14 @@ def encode_photo(data: bytes, settings: EncodingSettings) -> EncodedPhoto:
             # which are checked below.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_readable_formats()) as image:
-                return _encode_open_image(image, data, settings)
+                return _encode_open_image(image, data, settings, box)
     except UnusablePhotoError:
         raise
     except UnidentifiedImageError:
         raise UnusablePhotoError(f"not an image that can be read ({_describe(data)})") from None
     except Image.DecompressionBombError as error:
         raise UnusablePhotoError(f"declares too many pixels: {error}") from error
-    except UnusablePixelsError as error:
+    except (UnusablePixelsError, BadBoxError) as error:
         raise UnusablePhotoError(str(error)) from error
     except Exception as error:
         # Decoders of damaged files raise almost anything (struct.error, IndexError, ...): each
@@ -91,18 +106,29 @@ def encode_photo(data: bytes, settings: EncodingSettings) -> EncodedPhoto:
         raise UnusablePhotoError(f"damaged: {type(error).__name__}: {error}") from error
 
 
-def _encode_open_image(image: Image.Image, data: bytes, settings: EncodingSettings) -> EncodedPhoto:
+def _encode_open_image(
+    image: Image.Image, data: bytes, settings: EncodingSettings, box: Box | None
+) -> EncodedPhoto:
     width, height = image.size
     if width * height > settings.max_pixels:
         raise UnusablePhotoError(
             f"declares {width} x {height} pixels, more than {settings.max_pixels}"
         )
-    changes = _needed_changes(image, settings)
+    region = None
+    changes = _needed_changes(image)
+    if box is not None and settings.crop_margin is not None:
+        region, repairs = crop_region(
+            box, width, height, margin=settings.crop_margin, repair=settings.repair_boxes
+        )
+        changes += [CROPPED, *repairs]
+        width, height = region[2] - region[0], region[3] - region[1]
+    if settings.max_px is not None and max(width, height) > settings.max_px:
+        changes.append(SHRUNK)
     if not changes and settings.verify_pixels:
         changes = _check_jpeg(data)
     if not changes:
         return EncodedPhoto(image=data, width=width, height=height, fate=KEPT, changes=())
-    stored = _convert(image, settings)
+    stored = _convert(image, settings, region)
     encoded = io.BytesIO()
     stored.save(encoded, "JPEG", quality=settings.quality)
     return EncodedPhoto(
@@ -114,8 +140,8 @@ def _encode_open_image(image: Image.Image, data: bytes, settings: EncodingSettin
     )
 
 
-def _needed_changes(image: Image.Image, settings: EncodingSettings) -> list[str]:
-    """Names what keeps the original bytes from being stored."""
+def _needed_changes(image: Image.Image) -> list[str]:
+    """Names what about the file keeps its bytes from being stored."""
     changes = []
     is_jpeg = image.format in ("JPEG", "MPO")
     if not is_jpeg:
@@ -127,8 +153,6 @@ def _needed_changes(image: Image.Image, settings: EncodingSettings) -> list[str]
     orientation = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
     if orientation in range(2, 9):
         changes.append(f"EXIF orientation {orientation}")
-    if settings.max_px is not None and max(image.size) > settings.max_px:
-        changes.append(f"shrunk from {image.width} x {image.height}")
     return changes
 
 
@@ -151,7 +175,7 @@ def _check_jpeg(data: bytes) -> list[str]:
         stray = _STRAY_BYTES.search(message)
         if stray is None or int(stray[1], 16) not in _HEADER_MARKERS:
             raise UnusablePhotoError(f"damaged JPEG: {message}") from error
-        return [f"stray bytes in the header: {message}"]
+        return ["stray bytes in the header"]
     return []
 
 
@@ -161,13 +185,17 @@ def _readable_formats() -> tuple[str, ...]:
     return tuple(sorted(_FORMATS.intersection(Image.OPEN)))
 
 
-def _convert(image: Image.Image, settings: EncodingSettings) -> Image.Image:
-    """Returns the decoded photo: upright, RGB, at most `max_px` long."""
-    if settings.max_px is not None and image.format in ("JPEG", "MPO"):
+def _convert(
+    image: Image.Image, settings: EncodingSettings, region: tuple[int, int, int, int] | None
+) -> Image.Image:
+    """Returns the decoded photo: cropped, upright, RGB, at most `max_px` long."""
+    if settings.max_px is not None and region is None and image.format in ("JPEG", "MPO"):
         # Lets the JPEG decoder halve the size as often as keeps it at twice the target.
         image.draft(None, (2 * settings.max_px, 2 * settings.max_px))
     image.load()
     upright = to_rgb(image)
+    if region is not None:
+        upright = upright.crop(region)
     orientation = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
     if orientation in range(2, 9):
         upright.getexif()[ORIENTATION_TAG] = orientation

@@ -146,4 +146,4 @@ def read_and_encode(photo: Photo, source: Source, settings: EncodingSettings) ->
         data = source.read(photo)
     except OSError as error:
         raise UnusablePhotoError(f"cannot be read: {error.strerror or error}") from error
-    return encode_photo(data, settings)
+    return encode_photo(data, settings, photo.box)

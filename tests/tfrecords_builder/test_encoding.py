@@ -129,7 +129,7 @@ def test_large_photos_are_shrunk_to_the_longer_side(width: int, height: int) -> 
     encoded = encode(make_photo(0, width, height), max_px=80)
     assert max(encoded.width, encoded.height) == 80
     assert min(encoded.width, encoded.height) == 20
-    assert encoded.changes == (f"shrunk from {width} x {height}",)
+    assert encoded.changes == ("shrunk",)
 
 
 def test_photos_of_the_largest_size_keep_their_bytes() -> None:
