@@ -1,13 +1,17 @@
 """Builds a data set: list, plan, write the shards that are not there yet, then the manifest."""
 
-import csv
 import heapq
-import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tfrecords_builder.build_folder import BuildFolder
+from tfrecords_builder.description import (
+    all_quarantined,
+    make_manifest,
+    quarantine_table,
+    records_table,
+)
 from tfrecords_builder.encoding import (
     CONVERTED,
     EncodingSettings,
@@ -16,20 +20,13 @@ from tfrecords_builder.encoding import (
 from tfrecords_builder.errors import UserError
 from tfrecords_builder.manifest import (
     FILE_NAME,
-    SCHEMA_VERSION,
     Manifest,
-    MissingRow,
-    Shard,
-    Split,
-    Submission,
     dumps_manifest,
-    fingerprint_of,
 )
 from tfrecords_builder.plan import BuildPlan, ShardPlan, input_hash, plan_build
-from tfrecords_builder.records import NO_LABEL
 from tfrecords_builder.shard_writer import ShardReport, read_and_encode, write_shard
-from tfrecords_builder.sources.base import Listing, Photo, Quarantined, Source
-from tfrecords_builder.splits import SPLIT_NAMES, position_of
+from tfrecords_builder.sources.base import Photo, Quarantined, Source
+from tfrecords_builder.splits import SplitSettings, position_of
 from tfrecords_builder.tfds_metadata import tfds_files
 from tfrecords_builder.workers import photo_done, run_in_workers
 
@@ -46,8 +43,9 @@ class BuildSettings:
     """Everything about a build that is not the source."""
 
     out: str
-    val_fraction: float = 0.15
-    seed: int = 0
+    split: SplitSettings = field(default_factory=SplitSettings)
+    keep_splits_of: str | None = None
+    """Data folder of an earlier build; its photos stay on their side."""
     shard_mb: int = 150
     num_workers: int = 1
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
@@ -72,6 +70,8 @@ class BuildResult:
     num_shards_written: int
     """0 where everything was there already."""
     num_converted: int
+    changes: dict[str, int]
+    """What was done to converted photos, and how often, the most frequent first."""
     num_quarantined: int
 
 
@@ -97,15 +97,17 @@ def build(
       UserError: source, settings and folder do not make a data set.
     """
     listing = source.list_photos()
+    folder = BuildFolder(settings.out)
+    folder.refuse_strangers(listing.description)
     plan = plan_build(
         listing,
-        val_fraction=settings.val_fraction,
-        seed=settings.seed,
+        split_settings=settings.split,
         shard_bytes=settings.shard_mb * 10**6,
         estimate_bytes=_size_estimator(source, listing.photos, settings),
+        known_splits=_known_splits(folder, settings),
     )
-    folder = BuildFolder(settings.out)
     with folder.claimed_for(listing.description):
+        folder.write_sides(repr(settings.split), _sides_of(plan))
         tasks = _unfinished_tasks(plan, folder, source, settings)
         if tasks:
             folder.remove_manifest()
@@ -117,15 +119,19 @@ def build(
             _write_shard, tasks, num_workers=settings.num_workers, on_progress=on_progress
         )
         reports = [_report_of(folder, shard.file) for shard in plan.shards]
-        quarantined = _all_quarantined(listing, reports)
-        manifest = _make_manifest(listing, plan, reports, settings)
+        quarantined = all_quarantined(listing, reports)
+        manifest = make_manifest(listing, plan.classes, reports, settings.split)
         _check_classes(manifest, quarantined)
         _write_metadata(folder, manifest, reports, quarantined)
     fates = Counter(photo.fate for report in reports for photo in report.photos)
+    changes = Counter(
+        change for report in reports for photo in report.photos for change in photo.changes
+    )
     return BuildResult(
         manifest=manifest,
         num_shards_written=len(tasks),
         num_converted=fates[CONVERTED],
+        changes=dict(changes.most_common()),
         num_quarantined=len(quarantined),
     )
 
@@ -138,7 +144,7 @@ def _size_estimator(
         if len(known) == len(photos):
             return lambda photo: photo.num_bytes or 0
     sample = heapq.nsmallest(
-        SAMPLE_SIZE, photos, key=lambda photo: position_of(photo.id, settings.seed, "sample")
+        SAMPLE_SIZE, photos, key=lambda photo: position_of(photo.id, settings.split.seed, "sample")
     )
     sizes = []
     for photo in sample:
@@ -148,6 +154,31 @@ def _size_estimator(
             sizes.append(0)
     mean = sum(sizes) / max(1, len(sizes))
     return lambda photo: mean
+
+
+def _known_splits(folder: BuildFolder, settings: BuildSettings) -> Mapping[str, str]:
+    """Returns id -> split of the photos that were split before, in this folder or another.
+
+    The same settings in the same folder never move a photo; other settings split anew.
+    """
+    known = {}
+    if settings.keep_splits_of is not None:
+        known = BuildFolder(settings.keep_splits_of).read_sides(None)
+        if not known:
+            raise BuildError(
+                f"--keep_splits={settings.keep_splits_of!r} holds no earlier build; "
+                "give the data folder whose splits are to be kept"
+            )
+    return {**folder.read_sides(repr(settings.split)), **known}
+
+
+def _sides_of(plan: BuildPlan) -> dict[str, str]:
+    return {
+        planned.photo.id: shard.split
+        for shard in plan.shards
+        for planned in shard.photos
+        if planned.photo.split is None
+    }
 
 
 def _unfinished_tasks(
@@ -195,80 +226,6 @@ def _report_of(folder: BuildFolder, name: str) -> ShardReport:
     return report
 
 
-def _all_quarantined(listing: Listing, reports: Iterable[ShardReport]) -> list[Quarantined]:
-    return [*listing.quarantined, *(row for report in reports for row in report.quarantined)]
-
-
-def _make_manifest(
-    listing: Listing, plan: BuildPlan, reports: Sequence[ShardReport], settings: BuildSettings
-) -> Manifest:
-    splits = {}
-    for name in SPLIT_NAMES:
-        of_split = [report for report in reports if report.split == name]
-        if of_split:
-            splits[name] = _make_split(name, of_split, len(plan.classes))
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        name="dataset",
-        classes=plan.classes,
-        splits=splits,
-        source=dict(listing.description),
-        seed=settings.seed,
-        val_fraction=settings.val_fraction,
-        submission=_make_submission(listing, reports),
-        fingerprint=fingerprint_of(plan.classes, splits),
-    )
-
-
-def _make_split(name: str, reports: Sequence[ShardReport], num_classes: int) -> Split:
-    labels = Counter(photo.label for report in reports for photo in report.photos)
-    return Split(
-        name=name,
-        num_examples=sum(labels.values()),
-        class_counts=tuple(labels[label] for label in range(num_classes)),
-        labelled=labels[NO_LABEL] == 0,
-        shards=tuple(
-            Shard(
-                file=report.file,
-                num_examples=len(report.photos),
-                num_bytes=report.num_bytes,
-                sha256=report.sha256,
-                offsets=tuple(photo.offset for photo in report.photos),
-            )
-            for report in reports
-        ),
-    )
-
-
-def _make_submission(listing: Listing, reports: Iterable[ShardReport]) -> Submission | None:
-    if listing.submission is None:
-        return None
-    without_record = {row.id: row.position for row in listing.missing}
-    unusable = {
-        row.id for report in reports if report.split == "test" for row in report.quarantined
-    }
-    if unusable:
-        sample_order = _sample_order(listing)
-        without_record |= {record_id: sample_order[record_id] for record_id in unusable}
-    missing = sorted((position, record_id) for record_id, position in without_record.items())
-    return Submission(
-        id_column=listing.submission.id_column,
-        label_column=listing.submission.label_column,
-        missing=tuple(MissingRow(position=position, id=name) for position, name in missing),
-    )
-
-
-def _sample_order(listing: Listing) -> dict[str, int]:
-    """Returns id -> row number in the sample submission, from the photos and the gaps."""
-    gaps = {row.position: row.id for row in listing.missing}
-    photos = iter([photo.id for photo in listing.photos if photo.split == "test"])
-    order = {}
-    num_rows = len(gaps) + sum(photo.split == "test" for photo in listing.photos)
-    for position in range(num_rows):
-        order[gaps[position] if position in gaps else next(photos)] = position
-    return order
-
-
 def _check_classes(manifest: Manifest, quarantined: Sequence[Quarantined]) -> None:
     train = manifest.splits.get("train")
     counts = train.class_counts if train else (0,) * len(manifest.classes)
@@ -295,42 +252,6 @@ def _write_metadata(
     folder.remove_manifest()
     for name, content in tfds_files(manifest).items():
         folder.write_text(name, content)
-    folder.write_text("records.csv", _records_table(reports))
-    folder.write_text(
-        "quarantine.csv",
-        _table(
-            ("id", "locator", "reason"),
-            ((row.id, row.locator, row.reason) for row in quarantined),
-        ),
-    )
+    folder.write_text("records.csv", records_table(reports))
+    folder.write_text("quarantine.csv", quarantine_table(quarantined))
     folder.write_text(FILE_NAME, text)
-
-
-def _records_table(reports: Iterable[ShardReport]) -> str:
-    header = ("split", "file", "id", "label", "width", "height", "fate", "changes", "locator")
-    return _table(
-        header,
-        (
-            (
-                report.split,
-                report.file,
-                photo.id,
-                photo.label,
-                photo.width,
-                photo.height,
-                photo.fate,
-                "; ".join(photo.changes),
-                photo.locator,
-            )
-            for report in reports
-            for photo in report.photos
-        ),
-    )
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -30,6 +30,32 @@ class BuildFolder:
         self.path = path
         self._state = os.path.join(path, STATE_FOLDER)
 
+    def refuse_strangers(self, source: Mapping[str, str]) -> None:
+        """Raises unless the folder is new, empty or an earlier build of the same source.
+
+        Raises:
+          BuildFolderError: it holds something else.
+        """
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise BuildFolderError(f"--out={self.path!r} is a file; give a folder")
+        if not os.path.isdir(self.path) or not os.listdir(self.path):
+            return
+        try:
+            with open(os.path.join(self._state, "source.json"), encoding="utf-8") as file:
+                known = json.load(file)
+        except FileNotFoundError as error:
+            raise BuildFolderError(
+                f"--out={self.path!r} already holds something that no build of ours wrote; "
+                "give a new or empty folder"
+            ) from error
+        except ValueError:
+            known = None
+        if known != dict(source):
+            raise BuildFolderError(
+                f"--out={self.path!r} already holds the data of another source ({known}); "
+                "give a new or empty folder"
+            )
+
     @contextlib.contextmanager
     def claimed_for(self, source: Mapping[str, str]) -> Iterator[None]:
         """Makes the folder ours for a source, against strangers' files and other builds.
@@ -37,7 +63,7 @@ class BuildFolder:
         Raises:
           BuildFolderError: it holds something else, or another build is writing it.
         """
-        self._refuse_strangers(source)
+        self.refuse_strangers(source)
         try:
             os.makedirs(self._state, exist_ok=True)
         except OSError as error:
@@ -86,6 +112,23 @@ class BuildFolder:
         """Marks a shard as finished."""
         self._write(os.path.join(STATE_FOLDER, f"{report.file}.json"), dumps_report(report))
 
+    def read_sides(self, settings: str | None) -> dict[str, str]:
+        """Returns id -> split of the last build, if it had these settings (None: any)."""
+        try:
+            with open(os.path.join(self._state, "sides.json"), encoding="utf-8") as file:
+                content = json.load(file)
+        except (FileNotFoundError, ValueError):
+            return {}
+        if settings is not None and content["settings"] != settings:
+            return {}
+        sides: dict[str, str] = content["sides"]
+        return sides
+
+    def write_sides(self, settings: str, sides: Mapping[str, str]) -> None:
+        """Remembers on which side every photo is."""
+        content = {"settings": settings, "sides": dict(sorted(sides.items()))}
+        self._write(os.path.join(STATE_FOLDER, "sides.json"), json.dumps(content))
+
     def read_manifest(self) -> str | None:
         """Returns the text of the manifest of an earlier, finished build, or None."""
         try:
@@ -111,27 +154,6 @@ class BuildFolder:
     def write_text(self, name: str, text: str) -> None:
         """Writes a small file whole or not at all."""
         self._write(name, text)
-
-    def _refuse_strangers(self, source: Mapping[str, str]) -> None:
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
-            raise BuildFolderError(f"--out={self.path!r} is a file; give a folder")
-        if not os.path.isdir(self.path) or not os.listdir(self.path):
-            return
-        try:
-            with open(os.path.join(self._state, "source.json"), encoding="utf-8") as file:
-                known = json.load(file)
-        except FileNotFoundError as error:
-            raise BuildFolderError(
-                f"--out={self.path!r} already holds something that no build of ours wrote; "
-                "give a new or empty folder"
-            ) from error
-        except ValueError:
-            known = None
-        if known != dict(source):
-            raise BuildFolderError(
-                f"--out={self.path!r} already holds the data of another source ({known}); "
-                "give a new or empty folder"
-            )
 
     def _report_path(self, name: str) -> str:
         return os.path.join(self._state, f"{name}.json")

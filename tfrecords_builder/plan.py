@@ -5,13 +5,19 @@ import itertools
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfrecords_builder.records import NO_LABEL
 from tfrecords_builder.sources.base import Listing, Photo
 from tfrecords_builder.sources.photo_files import natural_key
-from tfrecords_builder.splits import SPLIT_NAMES, SplitError, assign_splits, position_of
+from tfrecords_builder.splits import (
+    SPLIT_NAMES,
+    SplitError,
+    SplitSettings,
+    assign_splits,
+    position_of,
+)
 
 MIN_SHARDS = 8
 """Eight readers (a TPU host's cores) each find a file of their own."""
@@ -47,10 +53,10 @@ class BuildPlan:
 def plan_build(
     listing: Listing,
     *,
-    val_fraction: float,
-    seed: int,
+    split_settings: SplitSettings,
     shard_bytes: int,
     estimate_bytes: Callable[[Photo], float],
+    known_splits: Mapping[str, str] | None = None,
 ) -> BuildPlan:
     """Returns the record files for a listing.
 
@@ -59,17 +65,17 @@ def plan_build(
 
     Args:
       listing: what the source found.
-      val_fraction: share of every class that is held out, in [0, 1).
-      seed: of the split and of the order.
+      split_settings: of the splits; its seed is also that of the order.
       shard_bytes: the largest size a file should have.
       estimate_bytes: expected size of a photo once encoded.
+      known_splits: id -> split of photos that must stay where they were.
 
     Raises:
       SplitError: the classes cannot be split.
     """
     classes = _class_names(listing)
     labels = {name: label for label, name in enumerate(classes)}
-    splits = assign_splits(listing.photos, val_fraction=val_fraction, seed=seed)
+    splits = assign_splits(listing.photos, split_settings, known_splits)
     by_split = defaultdict(list)
     for photo, split in zip(listing.photos, splits, strict=True):
         label = NO_LABEL if photo.class_name is None else labels[photo.class_name]
@@ -82,7 +88,9 @@ def plan_build(
         num_bytes = sum(estimate_bytes(planned.photo) for planned in photos)
         num_shards = plan_num_shards(len(photos), num_bytes, shard_bytes)
         groups = (
-            _in_order(photos, num_shards) if split == "test" else _by_hash(photos, num_shards, seed)
+            _in_order(photos, num_shards)
+            if split == "test"
+            else _by_hash(photos, num_shards, split_settings.seed)
         )
         shards += [
             ShardPlan(file=shard_file(split, index, num_shards), split=split, photos=tuple(group))

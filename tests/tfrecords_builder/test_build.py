@@ -15,6 +15,7 @@ from tfrecords_builder.manifest import MissingRow, load_manifest
 from tfrecords_builder.records import Record, read_records, read_records_at
 from tfrecords_builder.sources.competition import CompetitionSource
 from tfrecords_builder.sources.folder import FolderSource
+from tfrecords_builder.splits import SplitSettings
 
 
 def build_folder_source(photos: Path, out: Path, **settings: object) -> BuildResult:
@@ -112,9 +113,34 @@ def test_a_changed_photo_rebuilds_its_file_only(photo_folder: Path, tmp_path: Pa
 def test_other_settings_leave_nothing_of_the_old_build(photo_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     build_folder_source(photo_folder, out)
-    build_folder_source(photo_folder, out, seed=5, val_fraction=0.5)
-    build_folder_source(photo_folder, tmp_path / "fresh", seed=5, val_fraction=0.5)
+    other = SplitSettings(seed=5, val_fraction=0.5)
+    build_folder_source(photo_folder, out, split=other)
+    build_folder_source(photo_folder, tmp_path / "fresh", split=other)
     assert files_of(out) == files_of(tmp_path / "fresh")
+
+
+def sides_of(out: Path) -> dict[str, str]:
+    return {row["id"]: row["split"] for row in table(out / "records.csv")}
+
+
+def test_photos_stay_on_their_side_when_others_are_added(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    build_folder_source(photo_folder, tmp_path / "out")
+    before = sides_of(tmp_path / "out")
+    for number in range(100, 140):
+        (photo_folder / "van" / f"{number}.jpg").write_bytes(make_photo(number + 7000))
+    build_folder_source(photo_folder, tmp_path / "out")
+    build_folder_source(photo_folder, tmp_path / "new", keep_splits_of=str(tmp_path / "out"))
+    for out in ("out", "new"):
+        after = sides_of(tmp_path / out)
+        assert before.items() <= after.items()
+        assert sum(split == "val" for split in after.values()) == round(0.15 * 64) + 2 * 4
+
+
+def test_splits_can_only_be_kept_of_a_build(photo_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="holds no earlier build"):
+        build_folder_source(photo_folder, tmp_path / "out", keep_splits_of=str(tmp_path))
 
 
 def test_a_shard_that_rotted_before_the_manifest_was_written_is_made_again(

@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 from tfrecords_builder.encoding import EncodingSettings
 from tfrecords_builder.plan import BuildPlan, ShardPlan, input_hash, plan_build, plan_num_shards
 from tfrecords_builder.sources.base import Box, Listing, Photo
-from tfrecords_builder.splits import SplitError
+from tfrecords_builder.splits import SplitError, SplitSettings
 
 
-def plan(photos: list[Photo], **settings: object) -> BuildPlan:
-    defaults = {
-        "val_fraction": 0.2,
-        "seed": 0,
-        "shard_bytes": 10**6,
-        "estimate_bytes": lambda photo: 1000,
-    }
-    return plan_build(Listing(photos=tuple(photos)), **{**defaults, **settings})
+def plan(photos: list[Photo], seed: int = 0, **settings: object) -> BuildPlan:
+    defaults = {"shard_bytes": 10**6, "estimate_bytes": lambda photo: 1000}
+    split_settings = SplitSettings(val_fraction=0.2, seed=seed)
+    return plan_build(
+        Listing(photos=tuple(photos)), split_settings=split_settings, **{**defaults, **settings}
+    )
 
 
 def photos_of(num_photos: int, split: str | None = None) -> list[Photo]:
