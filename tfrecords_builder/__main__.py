@@ -16,64 +16,61 @@ from typing import NoReturn
 from absl import flags
 from tqdm import tqdm
 
-from tfrecords_builder import command_line
+from tfrecords_builder import command_line, source_flags
 from tfrecords_builder.build import BuildResult, BuildSettings, build
 from tfrecords_builder.encoding import EncodingSettings
 from tfrecords_builder.errors import UserError
-from tfrecords_builder.sources.registry import SourceOptions, make_source, source_names
+from tfrecords_builder.splits import SplitSettings
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum("source", None, source_names(), "Where the photos come from.", required=True)
-flags.DEFINE_string(
-    "out", None, "Folder to write; new, empty or an earlier build's.", required=True
-)
-flags.DEFINE_string("images", None, "Folder of the photos.")
-flags.DEFINE_string("labels", None, "CSV file with the class of every photo.")
-flags.DEFINE_string("test_images", None, "Folder of the photos to predict.")
-flags.DEFINE_string("sample_submission", None, "CSV file with the ids to predict, in order.")
-flags.DEFINE_string("id_column", "Id", "Column of the CSV files that holds the photo's name.")
-flags.DEFINE_string("label_column", "Category", "Column of the CSV files that holds the class.")
-flags.DEFINE_enum(
-    "mismatches",
-    "error",
-    ("error", "quarantine"),
-    "What to do with ids without a photo and photos without a row.",
-)
-flags.DEFINE_integer("num_images", None, "Photos to render (synthetic).", lower_bound=1)
-flags.DEFINE_float("val_fraction", 0.15, "Share of every class held out for validation.", 0, 0.99)
-flags.DEFINE_integer("seed", 0, "Of the split, the order and the rendering.")
-flags.DEFINE_integer("shard_mb", 150, "Largest size of a record file, in 10^6 bytes.", 1)
-flags.DEFINE_integer("workers", os.cpu_count() or 1, "Worker processes.", lower_bound=1)
-flags.DEFINE_integer("max_px", None, "Shrink photos whose longer side is longer.", lower_bound=1)
-flags.DEFINE_integer("quality", 95, "JPEG quality of photos that are encoded again.", 1, 100)
-flags.DEFINE_bool("verify_pixels", True, "Decode photos whose bytes are kept, to find damage.")
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    source_flags.define_source_flags()
+    flags.adopt_module_key_flags(source_flags)  # So that --help shows them.
+    flags.DEFINE_string("out", None, "Folder to write; new, empty or an earlier build's.")
+    flags.mark_flag_as_required("out")
+    flags.DEFINE_float("val_fraction", 0.15, "Share of every class to hold out.", 0, 0.99)
+    flags.DEFINE_integer("num_folds", None, "Deal the photos into folds, ...", lower_bound=2)
+    flags.DEFINE_integer("fold", 0, "... and hold this one out; the first is 0.", lower_bound=0)
+    flags.DEFINE_string("keep_splits", None, "Data folder whose photos stay on their side.")
+    flags.DEFINE_integer("shard_mb", 150, "Largest size of a record file, in 10^6 bytes.", 1)
+    flags.DEFINE_integer("workers", os.cpu_count() or 1, "Worker processes.", lower_bound=1)
+    flags.DEFINE_integer("max_px", None, "Shrink photos whose longer side is longer.", 1)
+    flags.DEFINE_integer("quality", 95, "JPEG quality of photos encoded again.", 1, 100)
+    flags.DEFINE_bool("verify_pixels", True, "Decode photos whose bytes are kept.")
+    flags.DEFINE_float(
+        "crop_margin", None, "Crop to boxes, grown by this share of their sides.", 0, 10
+    )
+    flags.DEFINE_enum(
+        "bad_boxes",
+        "quarantine",
+        ("quarantine", "clip"),
+        "What to do with boxes that are swapped or leave the frame.",
+    )
 
 
 def main() -> None:
     """Builds the data set that the flags describe."""
-    source = make_source(
-        FLAGS.source,
-        SourceOptions(
-            images=FLAGS.images,
-            labels=FLAGS.labels,
-            test_images=FLAGS.test_images,
-            sample_submission=FLAGS.sample_submission,
-            id_column=FLAGS.id_column,
-            label_column=FLAGS.label_column,
-            quarantine_mismatches=FLAGS.mismatches == "quarantine",
-            num_images=FLAGS.num_images,
-            seed=FLAGS.seed,
-        ),
-    )
+    source = source_flags.source_from_flags()
     settings = BuildSettings(
         out=FLAGS.out,
-        val_fraction=FLAGS.val_fraction,
-        seed=FLAGS.seed,
+        split=SplitSettings(
+            val_fraction=FLAGS.val_fraction,
+            seed=FLAGS.seed,
+            num_folds=FLAGS.num_folds,
+            fold=FLAGS.fold,
+        ),
+        keep_splits_of=FLAGS.keep_splits,
         shard_mb=FLAGS.shard_mb,
         num_workers=FLAGS.workers,
         encoding=EncodingSettings(
-            max_px=FLAGS.max_px, quality=FLAGS.quality, verify_pixels=FLAGS.verify_pixels
+            max_px=FLAGS.max_px,
+            quality=FLAGS.quality,
+            verify_pixels=FLAGS.verify_pixels,
+            crop_margin=FLAGS.crop_margin,
+            repair_boxes=FLAGS.bad_boxes == "clip",
         ),
     )
     started = time.monotonic()
@@ -114,11 +111,14 @@ def _summary(result: BuildResult, out: str, seconds: float) -> str:
             f"wrote {out}: {counts} photos of {len(result.manifest.classes)} classes, "
             f"{num_bytes / 1e6:.1f} MB, in {seconds:.1f} s"
         )
+    changes = ", ".join(f"{count} {change}" for change, count in result.changes.items())
     return (
-        f"{first}\n{result.num_converted} photos converted (see records.csv), "
+        f"{first}\n{result.num_converted} photos converted (see records.csv)"
+        f"{': ' if changes else ''}{changes}\n"
         f"{result.num_quarantined} left out (see quarantine.csv)"
     )
 
 
 if __name__ == "__main__":
+    define_flags()
     command_line.run(main)

@@ -67,6 +67,8 @@ class Listing:
     """The order of the classes where the source fixes it; None sorts the names naturally."""
     description: Mapping[str, str] = field(default_factory=dict)
     """Goes into the manifest as it is: kind of source and where it was."""
+    adjustments: Mapping[str, str] = field(default_factory=dict)
+    """Goes into the manifest too: what was changed about the listing (regrouping, exclusions)."""
 
 
 class Source(Protocol):

@@ -31,6 +31,8 @@ class CompetitionSource:
     sample_submission: str | None = None
     id_column: str = "Id"
     label_column: str = "Category"
+    group_column: str | None = None
+    """Column of `labels`; photos with the same non-empty value are split together."""
     quarantine_mismatches: bool = False
     """Leave out, and count, ids without a photo and photos without a row; else they are errors."""
 
@@ -40,13 +42,22 @@ class CompetitionSource:
         Raises:
           SourceError: a table or folder is unusable, or they do not match.
         """
-        table = self._load(self.labels)
+        table = load_label_table(
+            self.labels,
+            id_column=self.id_column,
+            label_column=self.label_column,
+            group_column=self.group_column,
+        )
         photos, quarantined = self._match(table, self.images, self.labels, with_labels=True)
         submission = None
         missing: list[MissingRow] = []
         if self.test_images is not None:
             if self.sample_submission is not None:
-                sample = self._load(self.sample_submission)
+                sample = load_label_table(
+                    self.sample_submission,
+                    id_column=self.id_column,
+                    label_column=self.label_column,
+                )
                 submission = Submission(
                     id_column=sample.id_column, label_column=sample.label_column
                 )
@@ -81,15 +92,13 @@ class CompetitionSource:
         """Returns the content of the photo's file."""
         return read_photo_file(photo.locator)
 
-    def _load(self, path: str) -> LabelTable:
-        return load_label_table(path, id_column=self.id_column, label_column=self.label_column)
-
     def _match(
         self, table: LabelTable, folder: str, table_path: str, *, with_labels: bool
     ) -> tuple[list[Photo], list[Quarantined]]:
         files = {file.relative_path: file for file in list_photo_files(folder)}
         photos, without_photo, quarantined = [], [], []
-        for record_id, label in zip(table.ids, table.labels, strict=True):
+        groups = table.groups or ("",) * len(table.ids)
+        for record_id, label, group in zip(table.ids, table.labels, groups, strict=True):
             # A sample submission's labels are placeholders: no folder is called after them.
             sorted_path = f"{label}/{record_id}" if with_labels else record_id
             found = sorted_path if sorted_path in files else record_id
@@ -101,7 +110,7 @@ class CompetitionSource:
                     Quarantined(id=record_id, locator=file.path, reason=file.refusal)
                 )
             else:
-                photos.append(_photo(record_id, label if with_labels else None, file))
+                photos.append(_photo(record_id, label if with_labels else None, file, group))
         if not self.quarantine_mismatches:
             _raise_on_mismatch(without_photo, files, table_path, folder)
         quarantined += [
@@ -124,7 +133,7 @@ class CompetitionSource:
         return {"kind": "csv", **{name: path for name, path in paths.items() if path is not None}}
 
 
-def _photo(record_id: str, class_name: str | None, file: PhotoFile) -> Photo:
+def _photo(record_id: str, class_name: str | None, file: PhotoFile, group: str = "") -> Photo:
     return Photo(
         id=record_id,
         class_name=class_name,
@@ -132,6 +141,7 @@ def _photo(record_id: str, class_name: str | None, file: PhotoFile) -> Photo:
         num_bytes=file.num_bytes,
         version=file.version,
         split="test" if class_name is None else None,
+        group=group or None,
     )
 
 

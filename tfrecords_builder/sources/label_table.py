@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfrecords_builder import storage
@@ -18,13 +19,23 @@ class LabelTable:
     label_column: str
     ids: tuple[str, ...]
     labels: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+    """Third column, where one was asked for."""
 
 
-def load_label_table(path: str, *, id_column: str, label_column: str) -> LabelTable:
+def load_label_table(
+    path: str,
+    *,
+    id_column: str,
+    label_column: str,
+    group_column: str | None = None,
+    ids_are_files: bool = True,
+) -> LabelTable:
     """Loads ids and labels from a CSV file with a header.
 
     A byte order mark, CRLF line ends and quoted fields are understood. Column names are matched
-    exactly or else without regard to case. Ids must be plain relative file names.
+    exactly or else without regard to case. Ids must be plain relative file names, unless
+    `ids_are_files` is false.
 
     Raises:
       SourceError: the file is missing or not such a table; the message names the line.
@@ -43,7 +54,8 @@ def load_label_table(path: str, *, id_column: str, label_column: str) -> LabelTa
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
-        columns = [_find_column(header, name, path) for name in (id_column, label_column)]
+        names = [id_column, label_column, *([group_column] if group_column else [])]
+        columns = [_find_column(header, name, path) for name in names]
         rows = []
         for row in reader:
             if not row:
@@ -53,19 +65,26 @@ def load_label_table(path: str, *, id_column: str, label_column: str) -> LabelTa
                     f"{path}, line {reader.line_num}: {len(row)} fields where the header has "
                     f"{len(header)}; mend the line"
                 )
-            record_id, label = (row[column] for column in columns)
-            _check_fields(record_id, label, f"{path}, line {reader.line_num}")
-            rows.append((record_id, label))
+            record_id, label, *group = (row[column] for column in columns)
+            where = f"{path}, line {reader.line_num}"
+            if ids_are_files:
+                _check_file_name(record_id, where)
+            _check_class_name(label, where)
+            rows.append((record_id, label, *group))
     except csv.Error as error:
         raise SourceError(
             f"{path}, line {reader.line_num}: not CSV ({error}); mend the line"
         ) from error
     if not rows:
         raise SourceError(f"{path}: no rows below the header; give a table with one row a photo")
-    _check_unique([record_id for record_id, _ in rows], path)
-    ids, labels = zip(*rows, strict=True)
+    ids, labels, *groups = zip(*rows, strict=True)
+    _check_unique(ids, path)
     return LabelTable(
-        id_column=header[columns[0]], label_column=header[columns[1]], ids=ids, labels=labels
+        id_column=header[columns[0]],
+        label_column=header[columns[1]],
+        ids=ids,
+        labels=labels,
+        groups=groups[0] if groups else None,
     )
 
 
@@ -90,7 +109,7 @@ def _find_column(header: list[str], name: str, path: str) -> int:
     raise SourceError(f"{path}: {len(matches)} columns are called {name!r}; keep one of them")
 
 
-def _check_fields(record_id: str, label: str, where: str) -> None:
+def _check_file_name(record_id: str, where: str) -> None:
     parts = record_id.split("/")
     plain = record_id.isprintable() and "\\" not in record_id and "\0" not in record_id
     if not plain or any(part in ("", ".", "..") for part in parts):
@@ -98,11 +117,14 @@ def _check_fields(record_id: str, label: str, where: str) -> None:
             f"{where}: id {record_id[:80]!r} is not a file name inside the photo folder; "
             "write ids like 100155.jpg"
         )
+
+
+def _check_class_name(label: str, where: str) -> None:
     if not label.strip() or not label.isprintable():
         raise SourceError(f"{where}: {label[:80]!r} is no class name; write one for every id")
 
 
-def _check_unique(ids: list[str], path: str) -> None:
+def _check_unique(ids: Sequence[str], path: str) -> None:
     if len(set(ids)) == len(ids):
         return
     seen: set[str] = set()

@@ -18,6 +18,8 @@ class SourceOptions:
     id_column: str = "Id"
     label_column: str = "Category"
     quarantine_mismatches: bool = False
+    devkit: str | None = None
+    group_column: str | None = None
     num_images: int | None = None
     seed: int = 0
 
@@ -58,6 +60,17 @@ def _csv(options: SourceOptions) -> Source:
         sample_submission=options.sample_submission,
         id_column=options.id_column,
         label_column=options.label_column,
+        group_column=options.group_column,
+        quarantine_mismatches=options.quarantine_mismatches,
+    )
+
+
+def _stanford_cars(options: SourceOptions) -> Source:
+    from tfrecords_builder.sources.stanford_cars import StanfordCarsSource
+
+    return StanfordCarsSource(
+        images=_required(options.images, "images", "stanford_cars"),
+        devkit=_required(options.devkit, "devkit", "stanford_cars"),
         quarantine_mismatches=options.quarantine_mismatches,
     )
 
@@ -75,5 +88,6 @@ def _synthetic(options: SourceOptions) -> Source:
 _SOURCES: Mapping[str, Callable[[SourceOptions], Source]] = {
     "csv": _csv,
     "folder": _folder,
+    "stanford_cars": _stanford_cars,
     "synthetic": _synthetic,
 }

@@ -1,0 +1,64 @@
+"""The flags that describe a source, shared by the commands that read photos."""
+
+from absl import flags
+
+from tfrecords_builder.sources.adjusted import AdjustedSource
+from tfrecords_builder.sources.base import Source
+from tfrecords_builder.sources.registry import SourceOptions, make_source, source_names
+
+FLAGS = flags.FLAGS
+
+
+def define_source_flags() -> None:
+    """Defines the flags that `source_from_flags` reads."""
+    flags.DEFINE_enum("source", None, source_names(), "Where the photos come from.", required=True)
+    flags.DEFINE_string("images", None, "Folder of the photos.")
+    flags.DEFINE_string("labels", None, "CSV file with the class of every photo (csv).")
+    flags.DEFINE_string("test_images", None, "Folder of the photos to predict (csv).")
+    flags.DEFINE_string(
+        "sample_submission", None, "CSV file with the ids to predict, in order (csv)."
+    )
+    flags.DEFINE_string("id_column", "Id", "Column with the photo's file name (csv).")
+    flags.DEFINE_string("label_column", "Category", "Column with the class (csv).")
+    flags.DEFINE_string("group_column", None, "Column whose equal values are split together (csv).")
+    flags.DEFINE_enum(
+        "mismatches",
+        "error",
+        ("error", "quarantine"),
+        "What to do with ids without a photo and photos without a row.",
+    )
+    flags.DEFINE_string("devkit", None, "Folder of the annotation files (stanford_cars).")
+    flags.DEFINE_integer("num_images", None, "Photos to render (synthetic).", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Of the split, the order and the rendering.")
+    flags.DEFINE_string("exclude", None, "File with the ids of photos to leave out.")
+    flags.DEFINE_string(
+        "regroup", None, "CSV file class,group; or stanford_cars, the table that comes along."
+    )
+    flags.DEFINE_string("groups", None, "CSV file id,group: photos that are split together.")
+
+
+def source_from_flags() -> Source:
+    """Returns the source that the flags describe.
+
+    Raises:
+      SourceError: a flag that this source needs is missing.
+    """
+    source = make_source(
+        FLAGS.source,
+        SourceOptions(
+            images=FLAGS.images,
+            labels=FLAGS.labels,
+            test_images=FLAGS.test_images,
+            sample_submission=FLAGS.sample_submission,
+            id_column=FLAGS.id_column,
+            label_column=FLAGS.label_column,
+            group_column=FLAGS.group_column,
+            quarantine_mismatches=FLAGS.mismatches == "quarantine",
+            devkit=FLAGS.devkit,
+            num_images=FLAGS.num_images,
+            seed=FLAGS.seed,
+        ),
+    )
+    return AdjustedSource(
+        source=source, exclude=FLAGS.exclude, regroup=FLAGS.regroup, groups=FLAGS.groups
+    )
