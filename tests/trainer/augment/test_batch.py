@@ -1,5 +1,7 @@
 """The whole chain: off means evaluation, seeds mean examples, and XLA agrees."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,6 +20,8 @@ SINGLE = {
     "crop_of_photo": {"crop_area": (0.3, 1.0), "resize": "center_crop"},
     "crop_of_padded": {"crop_area": (0.3, 1.0), "resize": "pad"},
     "mirror": {"mirror": 0.5},
+    "rotation": {"rotation_degrees": 20.0},
+    "rotation_of_padded": {"rotation_degrees": 20.0, "resize": "pad"},
     "shift": {"shift": 0.1},
     "zoom": {"zoom": 0.2},
     "brightness": {"brightness": 0.4},
@@ -28,10 +32,15 @@ SINGLE = {
     "adaptive_gamma": {"adaptive_gamma": 0.5},
     "erasing": {"erasing": 0.5},
 }
-MIXED = {
-    "mixup": {"mixup_alpha": 0.4},
-    "cutmix": {"cutmix_alpha": 1.0},
-    "everything": {"strength": 0.8, "mixup_alpha": 0.2, "cutmix_alpha": 1.0},
+EVERYTHING = {
+    "strength": 0.8,
+    "shift": 0.1,
+    "zoom": 0.1,
+    "clahe": 0.5,
+    "clahe_tiles": 4,
+    "adaptive_gamma": 0.5,
+    "mixup_alpha": 0.2,
+    "cutmix_alpha": 1.0,
 }
 
 
@@ -49,9 +58,10 @@ def _augment(batch: Batch, fields: dict, rows: slice | np.ndarray = slice(None))
 ALWAYS = {"clahe": "always", "adaptive_gamma": "always", "clahe_tiles": 4}
 
 
-@pytest.mark.parametrize("fields", [{}, ALWAYS], ids=["plain", "always"])
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("resize", ["squash", "center_crop", "pad"])
+@pytest.mark.parametrize(
+    ("resize", "fields"), [("squash", {}), ("center_crop", ALWAYS), ("pad", {})]
+)
 def test_off_gives_exactly_the_evaluation_pixels(
     batch: Batch, resize: str, compiled: bool, fields: dict
 ) -> None:
@@ -89,17 +99,15 @@ def test_result_does_not_depend_on_place_or_companions(batch: Batch, name: str) 
 
 
 @pytest.mark.parametrize("num_replicas", [2, 4])
-@pytest.mark.parametrize("name", list(MIXED))
-def test_pairs_are_the_same_on_any_number_of_replicas(
-    batch: Batch, name: str, num_replicas: int
-) -> None:
-    whole = _augment(batch, MIXED[name])
+def test_pairs_are_the_same_on_any_number_of_replicas(batch: Batch, num_replicas: int) -> None:
+    whole = _augment(batch, EVERYTHING)
     size = len(whole) // num_replicas
     parts = [
-        _augment(batch, MIXED[name], slice(start, start + size))
+        _augment(batch, EVERYTHING, slice(start, start + size))
         for start in range(0, len(whole), size)
     ]
-    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-3)
+    difference = np.abs(np.concatenate(parts) - whole)
+    assert (difference < 0.02).mean() > 0.99
 
 
 def test_another_seed_gives_another_result(batch: Batch) -> None:
@@ -108,17 +116,37 @@ def test_another_seed_gives_another_result(batch: Batch) -> None:
     assert np.abs(_augment(batch, crop) - _augment(other, crop)).max((1, 2, 3)).min() > 1
 
 
-@pytest.mark.parametrize("name", list(SINGLE | MIXED))
-def test_compiles_with_static_shapes_and_agrees(batch: Batch, name: str) -> None:
-    fields = (SINGLE | MIXED)[name]
+@pytest.mark.parametrize(
+    "fields", [{}, EVERYTHING, SINGLE["rotation_of_padded"]], ids=["off", "everything", "padded"]
+)
+def test_compiles_with_static_shapes_and_agrees(batch: Batch, fields: dict) -> None:
     config = _config(fields)
     function = tf.function(lambda *parts: augment_batch(*parts, config, IMAGE_PX), jit_compile=True)
-    images, labels = function(*batch)
     concrete = function.get_concrete_function(*batch)
-    shapes = [output.shape.as_list() for output in concrete.outputs]
-    assert shapes == [[8, IMAGE_PX, IMAGE_PX, 3], [8, 4]]
-    assert images.dtype == labels.dtype == tf.float32
-    np.testing.assert_allclose(images, _augment(batch, fields), atol=0.02)
+    assert [tuple(output.shape) for output in concrete.outputs] == [
+        (8, IMAGE_PX, IMAGE_PX, 3),
+        (8, 4),
+    ]
+    assert {output.dtype for output in concrete.outputs} == {tf.float32}
+    difference = np.abs(function(*batch)[0] - _augment(batch, fields))
+    # CLAHE works on whole levels: a luma at one half may fall to the other side.
+    assert (difference < 0.02).mean() > (0.99 if "clahe" in fields else 0.999999)
+
+
+def test_everything_is_everything() -> None:
+    off, on = dataclasses.asdict(Augmentation()), dataclasses.asdict(_config(EVERYTHING))
+    evaluation = {"resize", "center_fraction", "pad_value"}
+    settings = {"clahe_clip_limit", "erasing_area", "erasing_ratio", "mix_probability"}
+    assert {name for name in off if on[name] == off[name]} == evaluation | settings
+
+
+@pytest.mark.parametrize("name", ["crop", "pad", "rotation", "rotation_of_padded", "erasing"])
+def test_both_kernels_give_the_same_pixels(batch: Batch, name: str) -> None:
+    config = _config(SINGLE[name])
+    by_matrix, by_gather = (
+        augment_batch(*batch, config, IMAGE_PX, kernels)[0] for kernels in ("matrix", "gather")
+    )
+    np.testing.assert_allclose(by_matrix, by_gather, atol=0.05)
 
 
 def test_always_reaches_evaluation(batch: Batch) -> None:

@@ -71,12 +71,11 @@ def test_colour_equals_opencv_on_y_of_ycrcb(kernels: str) -> None:
     assert np.abs(ours - np.stack(expected)).max() <= 2
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
-def test_compiles_and_agrees(kernels: str) -> None:
-    images = tf.constant(make_canvases(2, 50), tf.float32)
-    compiled = tf.function(lambda x: clahe(x, 2.0, 8, kernels), jit_compile=True)(images)
+def test_compiles_for_accelerators_and_agrees() -> None:
+    images = tf.constant(make_canvases(2, 30), tf.float32)
+    compiled = tf.function(lambda x: clahe(x, 2.0, 4, "matrix"), jit_compile=True)(images)
     # A rounded blend may fall to the other side of one half.
-    difference = np.abs(compiled - clahe(images, 2.0, 8, kernels))
+    difference = np.abs(compiled - clahe(images, 2.0, 4, "matrix"))
     assert (difference < 1e-3).mean() > 0.999
     assert difference.max() <= 1.001
 
