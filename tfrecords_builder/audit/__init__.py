@@ -1,0 +1,1 @@
+"""Looks at a heap of photos before anything is built from it."""
