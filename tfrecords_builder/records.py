@@ -72,6 +72,24 @@ def parse_example(serialized: bytes) -> Record:
         ) from error
 
 
+def parse_features(serialized: bytes) -> dict[str, list[bytes] | list[int] | list[float]]:
+    """Returns the values of all features of any Example.
+
+    Raises:
+      RecordError: these bytes are no Example.
+    """
+    example = _example_class()()
+    try:
+        example.ParseFromString(serialized)
+    except DecodeError as error:
+        raise RecordError(f"a record is not an Example ({error}); give other data") from error
+    values = {}
+    for name, feature in example.features.feature.items():
+        kind = feature.WhichOneof("kind")
+        values[name] = list(getattr(feature, kind).value) if kind else []
+    return values
+
+
 def frame_parts(data: bytes) -> tuple[bytes, bytes, bytes]:
     """Returns header, data and footer of one framed record, to be written one after the other."""
     length = _LENGTH.pack(len(data))
@@ -116,9 +134,17 @@ def read_records_at(path: str | Path, offsets: Sequence[int]) -> Iterator[Record
     """
     with open(path, "rb") as file:
         for offset in offsets:
-            file.seek(offset)
-            header = file.read(HEADER_BYTES)
-            yield parse_example(_read_rest_of_frame(file, header, str(path), offset))
+            yield parse_example(read_frame_at(file, str(path), offset))
+
+
+def read_frame_at(file: BinaryIO, name: str, offset: int) -> bytes:
+    """Returns the data of the record at one position of an open file, checked.
+
+    Raises:
+      RecordError: the file is damaged, or the offset is not the start of a record.
+    """
+    file.seek(offset)
+    return _read_rest_of_frame(file, file.read(HEADER_BYTES), name, offset)
 
 
 def _read_rest_of_frame(file: BinaryIO, header: bytes, name: str, offset: int) -> bytes:

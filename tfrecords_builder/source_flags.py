@@ -28,6 +28,8 @@ def define_source_flags() -> None:
         "What to do with ids without a photo and photos without a row.",
     )
     flags.DEFINE_string("devkit", None, "Folder of the annotation files (stanford_cars).")
+    flags.DEFINE_string("tfds", None, "Name of a TFDS data set, or the folder of one (tfds).")
+    flags.DEFINE_string("tfds_data_dir", None, "Where TFDS keeps its data sets (tfds).")
     flags.DEFINE_integer("num_images", None, "Photos to render (synthetic).", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Of the split, the order and the rendering.")
     flags.DEFINE_string("exclude", None, "File with the ids of photos to leave out.")
@@ -55,6 +57,8 @@ def source_from_flags() -> Source:
             group_column=FLAGS.group_column,
             quarantine_mismatches=FLAGS.mismatches == "quarantine",
             devkit=FLAGS.devkit,
+            tfds=FLAGS.tfds,
+            tfds_data_dir=FLAGS.tfds_data_dir,
             num_images=FLAGS.num_images,
             seed=FLAGS.seed,
         ),

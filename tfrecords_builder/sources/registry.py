@@ -19,6 +19,8 @@ class SourceOptions:
     label_column: str = "Category"
     quarantine_mismatches: bool = False
     devkit: str | None = None
+    tfds: str | None = None
+    tfds_data_dir: str | None = None
     group_column: str | None = None
     num_images: int | None = None
     seed: int = 0
@@ -85,9 +87,18 @@ def _synthetic(options: SourceOptions) -> Source:
     return SyntheticSource(num_images=options.num_images, seed=options.seed)
 
 
+def _tfds(options: SourceOptions) -> Source:
+    from tfrecords_builder.sources.tfds_dataset import TfdsSource
+
+    return TfdsSource(
+        dataset=_required(options.tfds, "tfds", "tfds"), data_dir=options.tfds_data_dir
+    )
+
+
 _SOURCES: Mapping[str, Callable[[SourceOptions], Source]] = {
     "csv": _csv,
     "folder": _folder,
     "stanford_cars": _stanford_cars,
     "synthetic": _synthetic,
+    "tfds": _tfds,
 }
