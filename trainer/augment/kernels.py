@@ -32,9 +32,17 @@ def fuse(kernels: Kernels, function: Callable[..., Any], *args: Any) -> Any:
       function: a module-level function of tensors; other arguments must be plain numbers.
       *args: its arguments.
     """
-    return function(*args) if kernels == "matrix" else _compiled(function)(*args)
+    if kernels == "matrix":
+        return function(*args)
+    specs = tuple(tf.TensorSpec(arg.shape, arg.dtype) if tf.is_tensor(arg) else arg for arg in args)
+    return _compiled(function, specs)(*(arg for arg in args if tf.is_tensor(arg)))
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any]) -> Any:
-    return tf.function(function, jit_compile=True, autograph=False)
+def _compiled(function: Callable[..., Any], specs: tuple[Any, ...]) -> Any:
+    # Lifted out of the graph that is being traced, because the next graph will call it too. A
+    # concrete function for each signature: one tf.function for all would warn of retracing.
+    with tf.init_scope():
+        return tf.function(function, jit_compile=True, autograph=False).get_concrete_function(
+            *specs
+        )
