@@ -18,6 +18,10 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_TENSOR_BYTES = 2 << 30
 
 
+# What h5py raises on a damaged file depends on where the damage is.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+
+
 @contextmanager
 def open_hdf5(path: Path) -> Iterator["h5py.File"]:
     """Opens a file for reading.
@@ -27,15 +31,24 @@ def open_hdf5(path: Path) -> Iterator["h5py.File"]:
     """
     import h5py
 
-    try:
+    with damage_of(str(path)):
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be opened as HDF5 ({error}); it may be cut short: "
-            "download or copy it again"
-        ) from error
     with file:
         yield file
+
+
+@contextmanager
+def damage_of(source: str) -> Iterator[None]:
+    """Turns what h5py says of a damaged file into one line; for the body that walks the file."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except _DAMAGE as error:
+        raise WeightsError(
+            f"{source} cannot be read as HDF5 ({error}); it is damaged or cut short: "
+            "download or copy it again"
+        ) from error
 
 
 def member(group: "h5py.Group", name: str) -> Any:
@@ -103,13 +116,8 @@ def stored_tensor(dataset: "h5py.Dataset", key: str, left_out: str = "") -> Stor
                 f"{dataset.file.filename} declares {dataset.shape} for {dataset.name!r}, over "
                 f"{MAX_TENSOR_BYTES >> 30} GiB; no network here has such a tensor"
             )
-        try:
+        with damage_of(dataset.file.filename):
             values = np.asarray(dataset[()])
-        except OSError as error:
-            raise WeightsError(
-                f"{dataset.file.filename} cannot be read at {dataset.name!r} ({error}); "
-                "it is damaged: download or copy it again"
-            ) from error
         if bfloat16:
             # The upper half of a float32; HDF5 has no such type and keeps it as two raw bytes.
             return (values.view("<u2").astype(np.uint32) << 16).view(np.float32)

@@ -44,7 +44,9 @@ def open_keras_hdf5(path: Path, sha256: str) -> Iterator[WeightFile]:
         WeightsError: it is damaged, or not written by Keras.
     """
     with hdf5.open_hdf5(path) as file:
-        yield _read_hdf5(file, str(path), sha256, config=None)
+        with hdf5.damage_of(str(path)):
+            contents = _read_hdf5(file, str(path), sha256, config=None)
+        yield contents
 
 
 @contextmanager
@@ -72,7 +74,9 @@ def open_keras_archive(path: Path, sha256: str) -> Iterator[WeightFile]:
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise WeightsError(f"{path} is damaged ({error}); download or copy it again") from error
         with hdf5.open_hdf5(unpacked) as file:
-            yield _read_hdf5(file, str(path), sha256, config=config)
+            with hdf5.damage_of(str(path)):
+                contents = _read_hdf5(file, str(path), sha256, config=config)
+            yield contents
 
 
 def _member(archive: zipfile.ZipFile, path: Path, name: str, limit: int) -> zipfile.ZipInfo:

@@ -122,7 +122,10 @@ class TestFiles:
         expected = arrays["efficientnet-b0/blocks_1/conv2d_1/kernel"]
         np.testing.assert_array_equal(loaded.arrays["block2a_project_conv/kernel"], expected)
 
-    @pytest.mark.parametrize("number", range(1, 8))
+    @pytest.mark.parametrize(
+        "number",
+        [n if n in (1, 5) else pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8)],
+    )
     def test_larger_variants_are_read(self, tmp_path, number) -> None:
         arrays = random_arrays(tf1.variable_shapes(number))
         prefix = tf1.write_checkpoint(tmp_path / "model.ckpt", arrays)
