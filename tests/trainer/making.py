@@ -1,4 +1,8 @@
-"""Small recipes for tests."""
+"""Small recipes and data for tests."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 from trainer.recipe import Recipe, Stage
 
@@ -11,3 +15,13 @@ def make_stage(**changes: object) -> Stage:
 def make_recipe(*stages: Stage, **changes: object) -> Recipe:
     fields = {"name": "test", "summary": "for tests", "backbone": "Tiny", "stages": stages or (make_stage(),)}
     return Recipe(**(fields | changes))
+
+
+def build_cars(out: Path) -> Path:
+    """Builds 48 rendered cars for training, 6 for validation and 6 without labels; returns `out`."""
+    flags = ("--source=synthetic", "--num_images=60", "--val_fraction=0.12", "--workers=1", f"--out={out}")
+    repository = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "tfrecords_builder", *flags]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return out

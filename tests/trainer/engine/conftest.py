@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainer.making import make_recipe, make_stage
-from tfrecords_builder.build import BuildSettings, build
+from tests.trainer.making import build_cars, make_recipe, make_stage
 from tfrecords_builder.manifest import Manifest, load_manifest
-from tfrecords_builder.sources.synthetic import SyntheticSource
 from trainer.augment.config import Augmentation
 from trainer.engine.run import Run, RunOptions
 from trainer.plan import StagePlan, plan_stages
@@ -34,10 +32,7 @@ split_cpu_once()
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 rendered cars for training, 6 for validation, 6 without labels."""
-    out = tmp_path_factory.mktemp("engine") / "data"
-    build(SyntheticSource(num_images=60, image_px=48), BuildSettings(out=str(out), val_fraction=0.12))
-    return out
+    return build_cars(tmp_path_factory.mktemp("engine") / "data")
 
 
 @pytest.fixture(scope="session")
