@@ -1,6 +1,7 @@
 """What every test shares: quiet TensorFlow, and the real photos where a machine has them."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,11 @@ import pytest
 # results, and no accelerator, so that a test gives the same result on every machine.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+# Started in the background, a shell hands down an ignored Ctrl-C, and so would we to commands that
+# are tested for it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
