@@ -6,56 +6,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.trainer.augment.configurations import ALWAYS, EVERYTHING, SINGLE, make_config
 from tests.trainer.augment.conftest import Batch
 from trainer.augment.batch import augment_batch, evaluation_batch
 from trainer.augment.config import VIEWS, Augmentation
 
 IMAGE_PX = 32
 
-SINGLE = {
-    "off": {},
-    "center_crop": {"resize": "center_crop", "center_fraction": 0.875},
-    "pad": {"resize": "pad", "pad_value": 114},
-    "crop": {"crop_area": (0.3, 1.0), "crop_ratio": (0.75, 1.33)},
-    "crop_of_photo": {"crop_area": (0.3, 1.0), "resize": "center_crop"},
-    "crop_of_padded": {"crop_area": (0.3, 1.0), "resize": "pad"},
-    "mirror": {"mirror": 0.5},
-    "rotation": {"rotation_degrees": 20.0},
-    "rotation_of_padded": {"rotation_degrees": 20.0, "resize": "pad"},
-    "shift": {"shift": 0.1},
-    "zoom": {"zoom": 0.2},
-    "brightness": {"brightness": 0.4},
-    "contrast": {"contrast": 0.4},
-    "saturation": {"saturation": 0.4},
-    "hue": {"hue_degrees": 30.0},
-    "clahe": {"clahe": 0.5, "clahe_tiles": 4},
-    "adaptive_gamma": {"adaptive_gamma": 0.5},
-    "erasing": {"erasing": 0.5},
-}
-EVERYTHING = {
-    "strength": 0.8,
-    "shift": 0.1,
-    "zoom": 0.1,
-    "clahe": 0.5,
-    "clahe_tiles": 4,
-    "adaptive_gamma": 0.5,
-    "mixup_alpha": 0.2,
-    "cutmix_alpha": 1.0,
-}
-
-
-def _config(fields: dict) -> Augmentation:
-    if "strength" in fields:
-        return Augmentation.from_strength(**fields)
-    return Augmentation(**fields)
-
 
 def _augment(batch: Batch, fields: dict, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
     parts = [tf.constant(part[rows]) for part in batch]
-    return augment_batch(*parts, _config(fields), IMAGE_PX)[0].numpy()
-
-
-ALWAYS = {"clahe": "always", "adaptive_gamma": "always", "clahe_tiles": 4}
+    return augment_batch(*parts, make_config(fields), IMAGE_PX)[0].numpy()
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -120,7 +81,7 @@ def test_another_seed_gives_another_result(batch: Batch) -> None:
     "fields", [{}, EVERYTHING, SINGLE["rotation_of_padded"]], ids=["off", "everything", "padded"]
 )
 def test_compiles_with_static_shapes_and_agrees(batch: Batch, fields: dict) -> None:
-    config = _config(fields)
+    config = make_config(fields)
     function = tf.function(lambda *parts: augment_batch(*parts, config, IMAGE_PX), jit_compile=True)
     concrete = function.get_concrete_function(*batch)
     assert [tuple(output.shape) for output in concrete.outputs] == [
@@ -134,7 +95,7 @@ def test_compiles_with_static_shapes_and_agrees(batch: Batch, fields: dict) -> N
 
 
 def test_everything_is_everything() -> None:
-    off, on = dataclasses.asdict(Augmentation()), dataclasses.asdict(_config(EVERYTHING))
+    off, on = dataclasses.asdict(Augmentation()), dataclasses.asdict(make_config(EVERYTHING))
     evaluation = {"resize", "center_fraction", "pad_value"}
     settings = {"clahe_clip_limit", "erasing_area", "erasing_ratio", "mix_probability"}
     assert {name for name in off if on[name] == off[name]} == evaluation | settings
@@ -142,7 +103,7 @@ def test_everything_is_everything() -> None:
 
 @pytest.mark.parametrize("name", ["crop", "pad", "rotation", "rotation_of_padded", "erasing"])
 def test_both_kernels_give_the_same_pixels(batch: Batch, name: str) -> None:
-    config = _config(SINGLE[name])
+    config = make_config(SINGLE[name])
     by_matrix, by_gather = (
         augment_batch(*batch, config, IMAGE_PX, kernels)[0] for kernels in ("matrix", "gather")
     )
