@@ -14,6 +14,7 @@ from tfrecords_builder.manifest import Manifest
 from trainer.devices import is_chief
 from trainer.engine.checkpoints import Checkpoints
 from trainer.engine.evaluation import Evaluator, evaluation_batch_of
+from trainer.engine.features import FeatureViews, compute_feature_views
 from trainer.engine.ledger import TimeLedger
 from trainer.engine.stage_run import Observer, StageRun
 from trainer.engine.stage_state import StageState
@@ -102,6 +103,7 @@ class Run:
                 len(self._manifest.classes),
                 self._class_weights(plan),
                 self._options.compile_with_xla,
+                on_features=plan.stage.cache_feature_views > 0,
             )
             if arrays:
                 state.restore(arrays)
@@ -111,7 +113,7 @@ class Run:
             recipe=self._recipe,
             plan=plan,
             state=state,
-            make_feed=functools.partial(self._make_feed, plan),
+            make_feed=functools.partial(self._make_feed, plan, self._examples_of(plan, state)),
             evaluator=Evaluator(
                 self._strategy,
                 state.network.model,
@@ -153,7 +155,18 @@ class Run:
         cache = choose_cache(self._options.cache, num_bytes)
         self._canvases = {split.name: Canvases(self._options.data_dir, split, canvas_px, cache) for split in splits}
 
-    def _make_feed(self, plan: StagePlan, first_step: int) -> Iterator[Any]:
+    def _examples_of(self, plan: StagePlan, state: StageState) -> Canvases | FeatureViews:
+        """What the stage trains on: the canvases, or the frozen network's features of them."""
+        if not plan.stage.cache_feature_views:
+            return self._canvases["train"]
+        with self._ledger.measure("features"):
+            return compute_feature_views(
+                self._strategy, state.cut.frozen, self._canvases["train"], plan, self._seed
+            )
+
+    def _make_feed(
+        self, plan: StagePlan, examples: Canvases | FeatureViews, first_step: int
+    ) -> Iterator[Any]:
         order = Order(
             seed=self._seed,
             num_examples=plan.num_examples,
@@ -161,7 +174,7 @@ class Run:
             num_epochs=plan.stage.epochs,
             first_epoch=plan.first_epoch,
         )
-        return train_feed(self._strategy, self._canvases["train"], order, plan, self._seed, first_step)
+        return train_feed(self._strategy, examples, order, plan, self._seed, first_step)
 
     def _class_weights(self, plan: StagePlan) -> np.ndarray:
         counts = np.array(self._manifest.splits["train"].class_counts, np.float64)

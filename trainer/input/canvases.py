@@ -97,8 +97,10 @@ class Canvases:
         """Size of all canvases of the split."""
         return self.num_examples * self.canvas_px**2 * 3
 
-    def gather(self, indices: np.ndarray) -> CanvasRows:
+    def gather(self, indices: np.ndarray, epochs: np.ndarray | None = None) -> CanvasRows:
         """Returns the rows of some records, int64 [B], decoding what was not decoded yet.
+
+        `epochs` makes no difference to canvases; what is random comes later, on the device.
 
         Raises:
             DataError: a record that cannot be read or decoded.

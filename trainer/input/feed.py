@@ -25,9 +25,9 @@ def train_feed(
     """Endless distributed batches of a stage from `first_step` on; steps behind its end are padding."""
 
     def rows(step: int, replica: int) -> tuple[np.ndarray, ...]:
-        return _replica_rows(canvases, order.batch(step), plan, seed, replica)
+        return replica_rows(canvases, order.batch(step), plan, seed, replica)
 
-    return iter(_distribute(strategy, rows, plan.replica_batch, canvases, first_step, None))
+    return iter(distribute(strategy, rows, plan.replica_batch, canvases, first_step, None))
 
 
 def evaluation_feed(strategy: tf.distribute.Strategy, canvases: Canvases, replica_batch: int) -> Any:
@@ -43,7 +43,7 @@ def evaluation_feed(strategy: tf.distribute.Strategy, canvases: Canvases, replic
         seeds = np.zeros((replica_batch, 2), np.int32)
         return gathered.images, gathered.aspects, gathered.labels, real.astype(np.float32), seeds
 
-    return _distribute(strategy, rows, replica_batch, canvases, 0, num_steps)
+    return distribute(strategy, rows, replica_batch, canvases, 0, num_steps)
 
 
 def example_seeds(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -53,20 +53,21 @@ def example_seeds(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndar
     return np.stack([first, indices.astype(np.uint32)], axis=-1).view(np.int32)
 
 
-def _replica_rows(canvases: Any, batch: BatchRows, plan: StagePlan, seed: int, replica: int) -> tuple[np.ndarray, ...]:
+def replica_rows(canvases: Any, batch: BatchRows, plan: StagePlan, seed: int, replica: int) -> tuple[np.ndarray, ...]:
     """The replica's share of a global batch; rows behind its end repeat the first with weight 0."""
     positions = np.arange(replica * plan.replica_batch, (replica + 1) * plan.replica_batch)
     real = positions < plan.global_batch
     positions = np.where(real, positions, 0)
     indices, epochs = batch.indices[positions], batch.epochs[positions]
-    gathered = canvases.gather(indices)
+    gathered = canvases.gather(indices, epochs)
     weights = np.where(real, batch.weights[positions], 0).astype(np.float32)
     return gathered.images, gathered.aspects, gathered.labels, weights, example_seeds(seed, epochs, indices)
 
 
-def _distribute(
+def distribute(
     strategy: tf.distribute.Strategy, rows: Any, replica_batch: int, canvases: Any, first_step: int, num_steps: int | None
 ) -> Any:
+    """A distributed dataset of `rows(step, replica)`, endless if `num_steps` is None."""
     canvas_shape = canvases.row_shape
     canvas_dtype = canvases.dtype
 

@@ -102,3 +102,25 @@ def test_accumulated_micro_batches_give_the_same_gradients(
     start_run(tmp_path, recipe=replace(recipe, stages=recipe.stages[:1]), recorder=recorder)
     for ours, expected in zip(recorder.records, undisturbed[1].records, strict=False):
         assert ours.train_loss == pytest.approx(expected.train_loss, rel=0.1)
+
+
+def test_a_head_on_kept_features_sees_what_it_would_see_on_photos(
+    undisturbed: tuple[Path, Recorder], start_run: StartRun, tmp_path: Path
+) -> None:
+    recipe = two_stages()
+    head = replace(recipe.stages[0], cache_feature_views=recipe.stages[0].epochs)
+    recorder = Recorder()
+    start_run(tmp_path, recipe=replace(recipe, stages=(head,)), recorder=recorder)
+    for ours, expected in zip(recorder.records, undisturbed[1].records, strict=False):
+        assert ours.train_loss == pytest.approx(expected.train_loss, rel=1e-4)
+        assert ours.val_loss == pytest.approx(expected.val_loss, rel=1e-4)
+
+
+def test_views_of_kept_features_are_used_in_turn(start_run: StartRun, tmp_path: Path) -> None:
+    recipe = two_stages()
+    head = replace(recipe.stages[0], cache_feature_views=1, epochs=3)
+    recorder = Recorder()
+    with pytest.raises(Preempted):
+        start_run(tmp_path, recipe=replace(recipe, stages=(head,)), stop_after=2)
+    start_run(tmp_path, recipe=replace(recipe, stages=(head,)), recorder=recorder)
+    assert [record.epoch for record in recorder.records][-1] == 3
