@@ -10,7 +10,7 @@ step() {
 
 echo "demo: rendered cars to a submission in four commands; all files go to demo/"
 rm -rf demo
-step python -m tfrecords_builder --source=synthetic --num_images=2600 --out=demo/data
+step python -m tfrecords_builder --source=synthetic --num_images=3000 --out=demo/data
 step python -m trainer.task --data=demo/data --run_dir=demo/run --recipe=demo --strategy=cpu
 step python -m trainer.evaluate --run_dir=demo/run --data=demo/data --split=val
 step python -m trainer.predict --run_dir=demo/run --data=demo/data --split=test \
