@@ -1,0 +1,138 @@
+"""Averages of runs, as a run of its own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainer.making import build_cars, make_recipe, make_stage
+from tfrecords_builder.manifest import Manifest, load_manifest
+from trainer.errors import DataError, RunFolderError
+from trainer.run_record import RunSettings, make_run_record, write_run_record
+
+tf = pytest.importorskip("tensorflow")
+
+RECIPE = make_recipe(make_stage(image_px=32, batch_size=8))
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    return build_cars(tmp_path_factory.mktemp("soup") / "data")
+
+
+@pytest.fixture(scope="module")
+def manifest(data_dir: Path) -> Manifest:
+    return load_manifest(str(data_dir))
+
+
+@pytest.fixture(scope="module")
+def start(manifest: Manifest) -> dict[str, np.ndarray]:
+    """A network as it starts, and with it everything that its runs have in common."""
+    import keras
+
+    from trainer.network.build import build_network
+
+    keras.utils.set_random_seed(0)
+    network = build_network(RECIPE, len(manifest.classes), 32)
+    return {name: variable.value.numpy() for name, variable in network.variables().items()}
+
+
+@pytest.fixture
+def write_run(tmp_path: Path, manifest: Manifest, data_dir: Path):
+    from trainer.engine.tensor_files import write_tensors
+
+    def write(name: str, arrays, image_px: int = 32) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        settings = RunSettings(
+            recipe=RECIPE, seed=0, batch_scaling="none", data_fingerprint=manifest.fingerprint
+        )
+        write_run_record(str(folder), make_run_record(settings, manifest, str(data_dir), "one", 1))
+        metadata = {
+            "classes": json.dumps(manifest.classes),
+            "backbone": "Tiny",
+            "image_px": str(image_px),
+        }
+        write_tensors(str(folder / "model.safetensors"), arrays, metadata)
+        return str(folder)
+
+    return write
+
+
+def one_device() -> "tf.distribute.Strategy":
+    return tf.distribute.OneDeviceStrategy("/cpu:0")
+
+
+def apart(arrays, amount: float) -> dict[str, np.ndarray]:
+    """The same run, but with a last layer that is off to one side."""
+    rng = np.random.default_rng(5)
+    kernel = arrays["head_logits/kernel"]
+    off = (amount * rng.normal(size=kernel.shape)).astype(np.float32)
+    return arrays | {"head_logits/kernel": kernel + off}
+
+
+def test_average_of_runs_on_both_sides_is_a_run_that_can_be_used(
+    tmp_path, write_run, start, data_dir, manifest
+) -> None:
+    from trainer.inference import TrainedRun
+    from trainer.soup import average_runs
+
+    runs = [write_run("left", apart(start, -2)), write_run("right", apart(start, 2))]
+    soup = average_runs(runs, str(data_dir), str(tmp_path / "out"), one_device())
+    assert set(soup.members) == set(runs)
+    assert soup.score > max(soup.single_scores.values())
+    result = TrainedRun(str(tmp_path / "out"), one_device()).logits(str(data_dir), "val")
+    assert result.logits.shape == (manifest.splits["val"].num_examples, len(manifest.classes))
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert set(record["soup"]["members"]) == set(runs)
+    assert record["soup"]["score"] == soup.score
+
+
+def test_run_that_does_not_help_stays_out(tmp_path, write_run, start, data_dir) -> None:
+    from trainer.engine.tensor_files import read_tensors
+    from trainer.soup import average_runs
+
+    runs = [write_run("good", start), write_run("bad", apart(start, 50))]
+    soup = average_runs(runs, str(data_dir), str(tmp_path / "out"), one_device())
+    assert soup.members == (runs[0],)
+    arrays, _ = read_tensors(str(tmp_path / "out" / "model.safetensors"))
+    assert all(np.array_equal(arrays[name], start[name]) for name in start)
+
+
+def test_runs_at_other_sizes_are_refused(tmp_path, write_run, start, data_dir) -> None:
+    from trainer.soup import average_runs
+
+    runs = [write_run("small", start), write_run("large", start, image_px=64)]
+    with pytest.raises(RunFolderError, match=r"image_px=64, .* has 32; need runs of one network"):
+        average_runs(runs, str(data_dir), str(tmp_path / "out"), one_device())
+
+
+def test_one_run_is_no_soup(tmp_path, write_run, start, data_dir) -> None:
+    from trainer.soup import average_runs
+
+    run = write_run("only", start)
+    with pytest.raises(RunFolderError, match="need two or more different runs"):
+        average_runs([run, run], str(data_dir), str(tmp_path / "out"), one_device())
+
+
+def test_folder_in_use_is_left_alone(tmp_path, write_run, start, data_dir) -> None:
+    from trainer.soup import average_runs
+
+    runs = [write_run("a", start), write_run("b", start)]
+    with pytest.raises(RunFolderError, match="is not empty"):
+        average_runs(runs, str(data_dir), runs[0], one_device())
+
+
+def test_other_classes_are_refused(tmp_path, write_run, start, data_dir, monkeypatch) -> None:
+    import dataclasses
+
+    from tfrecords_builder import manifest as manifests
+    from trainer.soup import average_runs
+
+    runs = [write_run("a", start), write_run("b", apart(start, 1))]
+    real = load_manifest(str(data_dir))
+    other = dataclasses.replace(real, classes=tuple(reversed(real.classes)))
+    monkeypatch.setattr(manifests, "load_manifest", lambda data_dir: other)
+    with pytest.raises(DataError, match="other classes than the runs"):
+        average_runs(runs, str(data_dir), str(tmp_path / "out"), one_device())
