@@ -1,8 +1,10 @@
 """The plain data of this package: tensors as a file stores them, and as the network takes them."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -80,3 +82,14 @@ class LoadedWeights:
     classes: tuple[str, ...] | None = None
     """Class names of the source's head; None where the source does not tell."""
     notes: tuple[str, ...] = field(default=())
+
+    def lineage(self) -> dict[str, Any]:
+        """Where the weights came from and what became of them, as plain JSON for a run's record."""
+        return {
+            "source": self.description,
+            "sha256": self.sha256,
+            "num_used": len(self.used),
+            "left_out": dict(Counter(self.left_out.values())),
+            "not_filled": list(self.not_filled),
+            "notes": list(self.notes),
+        }

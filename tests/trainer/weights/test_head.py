@@ -1,6 +1,7 @@
 """A head moves between data sets by the names of its classes."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -60,6 +61,14 @@ def test_head_that_only_fits_in_size_is_dropped_with_the_reason(theirs, reason) 
     assert list(fitted.arrays) == list(fitted.used) == [TRUNK]
     assert fitted.not_filled == tuple(key for key in loaded.arrays if key != TRUNK)
     assert fitted.left_out["file:head_logits/bias"].startswith(reason)
+
+
+def test_lineage_counts_the_reasons() -> None:
+    lineage = fit_head(loaded_with(None), CLASSES).lineage()
+    assert lineage["num_used"] == 1
+    reason = "head of unknown classes: the source does not name them"
+    assert lineage["left_out"] == {reason: 3}
+    assert json.loads(json.dumps(lineage)) == lineage
 
 
 def test_trunk_alone_is_left_as_it_is() -> None:
