@@ -63,7 +63,9 @@ def _held_back_stderr(chatter: tuple[str, ...]) -> Iterator[None]:
                     print(line, file=sys.stderr)
 
 
-def make_strategy(name: str, num_devices: int | None = None, tpu: str = "local") -> "tf.distribute.Strategy":
+def make_strategy(
+    name: str, num_devices: int | None = None, tpu: str = "local"
+) -> "tf.distribute.Strategy":
     """Makes the strategy that was asked for, or an error; never another one.
 
     Args:
@@ -108,7 +110,9 @@ def describe(strategy: "tf.distribute.Strategy") -> str:
     if kind.startswith("TPU"):
         hardware = f"{replicas} TPU cores"
     elif gpus:
-        names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
+        names = {
+            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
+        }
         hardware = f"{', '.join(sorted(names))}"
     else:
         hardware = f"CPU with {os.cpu_count()} cores"
@@ -140,24 +144,31 @@ def _make_mirrored(num_gpus: int, num_devices: int | None) -> "tf.distribute.Str
     if num_gpus:
         wanted = num_devices or num_gpus
         if wanted > num_gpus:
-            raise DeviceError(_missing(f"mirrored with --num_devices={wanted}", f"only {num_gpus} GPUs are visible"))
+            raise DeviceError(
+                _missing(
+                    f"mirrored with --num_devices={wanted}", f"only {num_gpus} GPUs are visible"
+                )
+            )
         return tf.distribute.MirroredStrategy([f"/gpu:{index}" for index in range(wanted)])
     if num_devices is None:
         raise DeviceError(_missing("mirrored", "no GPU is visible to TensorFlow"))
     if len(tf.config.list_logical_devices("CPU")) < num_devices:
         raise DeviceError(
-            f"--num_devices={num_devices} on CPUs needs as many logical devices, made before TensorFlow starts; "
+            f"--num_devices={num_devices} on CPUs needs as many logical devices, made before "
+            "TensorFlow starts; "
             "run it as a command of its own"
         )
     return tf.distribute.MirroredStrategy([f"/cpu:{index}" for index in range(num_devices)])
 
 
 def split_cpu(num_devices: int) -> None:
-    """Makes `num_devices` logical CPU devices; must come before anything else touches TensorFlow."""
+    """Makes logical CPU devices; must come before anything else touches TensorFlow."""
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices)
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices
+    )
 
 
 def _make_multiworker(num_gpus: int) -> "tf.distribute.Strategy":
@@ -170,7 +181,9 @@ def _make_multiworker(num_gpus: int) -> "tf.distribute.Strategy":
             "the platform sets it on several machines, launch.local on this one"
         )
     kind = tf.distribute.experimental.CommunicationImplementation
-    options = tf.distribute.experimental.CommunicationOptions(implementation=kind.NCCL if num_gpus else kind.RING)
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=kind.NCCL if num_gpus else kind.RING
+    )
     return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 

@@ -22,7 +22,7 @@ class DataError(UserError):
 class TrainingError(UserError):
     """Training cannot go on: the loss is not a number, the disk is full, a shard cannot be read.
 
-    The last checkpoint is intact; the exit code tells a supervisor that starting again will not help.
+    The last checkpoint is intact; the exit code tells a supervisor not to start again.
     """
 
     exit_code = 3

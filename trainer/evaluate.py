@@ -35,7 +35,8 @@ def main() -> None:
     result = run.logits(FLAGS.data, FLAGS.split)
     if (result.labels < 0).any():
         raise DataError(
-            f"split {FLAGS.split!r} has photos without labels; need labels to score; predict it with trainer.predict"
+            f"split {FLAGS.split!r} has photos without labels; need labels to score; predict it "
+            "with trainer.predict"
         )
     evaluation = evaluate_predictions(softmax(result.logits), result.labels, run.classes)
     from pathlib import Path
@@ -47,7 +48,10 @@ def main() -> None:
 
 def _print(evaluation: "Evaluation", path: str) -> None:
     low, high = evaluation.top_1_interval
-    print(f"accuracy           {evaluation.top_1:.4f}  (95 % interval {low:.4f} to {high:.4f}, {evaluation.num_examples} photos)")
+    print(
+        f"accuracy           {evaluation.top_1:.4f}  (95 % interval {low:.4f} to {high:.4f}, "
+        f"{evaluation.num_examples} photos)"
+    )
     print(f"top 5              {evaluation.top_5:.4f}")
     print(f"balanced accuracy  {evaluation.balanced_accuracy:.4f}")
     print(f"macro F1           {evaluation.macro_f1:.4f}")
@@ -58,7 +62,12 @@ def _print(evaluation: "Evaluation", path: str) -> None:
         for name, scores in zip(evaluation.class_names, evaluation.per_class, strict=True)
         if scores.support and scores.recall is not None
     ]
-    print("weakest classes    " + ", ".join(f"{name} {recall:.2f}" for recall, name, _ in sorted(scored)[:_WORST_CLASSES_SHOWN]))
+    print(
+        "weakest classes    "
+        + ", ".join(
+            f"{name} {recall:.2f}" for recall, name, _ in sorted(scored)[:_WORST_CLASSES_SHOWN]
+        )
+    )
     print(f"all of it          {path}")
 
 

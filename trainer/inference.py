@@ -48,7 +48,8 @@ class TrainedRun:
         path = os.path.join(run_dir, MODEL_FILE)
         if not tf.io.gfile.exists(path):
             raise RunFolderError(
-                f"{run_dir!r} holds no {MODEL_FILE} yet; need a finished run; start its trainer.task again to go on"
+                f"{run_dir!r} holds no {MODEL_FILE} yet; need a finished run; start its "
+                "trainer.task again to go on"
             )
         arrays, metadata = read_tensors(path)
         self.recipe: Recipe = recipe_from_json(self.record["settings"]["recipe"])
@@ -74,11 +75,14 @@ class TrainedRun:
         split = manifest.splits.get(split_name)
         if split is None or split.num_examples == 0:
             raise DataError(
-                f"{data_dir!r} has no split {split_name!r}; it has {', '.join(manifest.splits)}; choose one with --split"
+                f"{data_dir!r} has no split {split_name!r}; it has {', '.join(manifest.splits)}; "
+                "choose one with --split"
             )
         canvases = Canvases(data_dir, split, canvas_px_of(self.image_px), cache)
         batch = evaluation_batch_of(split.num_examples, self._strategy.num_replicas_in_sync, 32)
-        evaluator = Evaluator(self._strategy, self._model, self.recipe.stages[-1].augmentation, self.image_px, batch)
+        evaluator = Evaluator(
+            self._strategy, self._model, self.recipe.stages[-1].augmentation, self.image_px, batch
+        )
         logits = evaluator.logits(canvases)
         canvases.close()
         return SplitLogits(ids=tuple(canvases.ids), labels=canvases.labels, logits=logits)
@@ -90,8 +94,10 @@ class TrainedRun:
     def _check_classes(self, manifest: Manifest, data_dir: str) -> None:
         if tuple(manifest.classes) != self.classes:
             raise DataError(
-                f"{data_dir!r} has the classes {', '.join(manifest.classes[:5])}, ... ({len(manifest.classes)}), the run "
-                f"{', '.join(self.classes[:5])}, ... ({len(self.classes)}); need the same in the same order; "
+                f"{data_dir!r} has the classes {', '.join(manifest.classes[:5])}, ... "
+                f"({len(manifest.classes)}), the run "
+                f"{', '.join(self.classes[:5])}, ... ({len(self.classes)}); need the same in the "
+                "same order; "
                 "use the data that the run was trained on"
             )
 

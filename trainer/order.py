@@ -15,7 +15,7 @@ from trainer.errors import RecipeError
 
 @functools.lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
-    """The permutation of one epoch: read-only int64 [num_examples], a pure function of its arguments.
+    """The permutation of one epoch, read-only int64 [num_examples]; pure.
 
     Philox is counter based, so neighbouring (seed, epoch) keys give independent streams
     (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3).
@@ -49,9 +49,19 @@ class Order:
         first_epoch: epochs that earlier stages have seen, so that no two stages share an order.
     """
 
-    def __init__(self, *, seed: int, num_examples: int, batch_size: int, num_epochs: int, first_epoch: int = 0):
+    def __init__(
+        self,
+        *,
+        seed: int,
+        num_examples: int,
+        batch_size: int,
+        num_epochs: int,
+        first_epoch: int = 0,
+    ):
         if num_examples < 1:
-            raise RecipeError("the training split is empty; need at least one photo; build the records again")
+            raise RecipeError(
+                "the training split is empty; need at least one photo; build the records again"
+            )
         self._seed = seed
         self._num_examples = num_examples
         self._batch_size = batch_size
@@ -60,7 +70,9 @@ class Order:
 
     def batch(self, step: int) -> BatchRows:
         """The rows of optimizer step `step`, counted from 0 in the stage."""
-        positions = np.arange(step * self._batch_size, (step + 1) * self._batch_size, dtype=np.int64)
+        positions = np.arange(
+            step * self._batch_size, (step + 1) * self._batch_size, dtype=np.int64
+        )
         real = positions < self._end
         positions = np.where(real, positions, 0)
         epochs, offsets = np.divmod(positions, self._num_examples)
@@ -69,4 +81,6 @@ class Order:
             chosen = epochs == epoch
             order = epoch_order(self._seed, int(epoch) + self._first_epoch, self._num_examples)
             indices[chosen] = order[offsets[chosen]]
-        return BatchRows(indices=indices, epochs=epochs + self._first_epoch, weights=real.astype(np.float32))
+        return BatchRows(
+            indices=indices, epochs=epochs + self._first_epoch, weights=real.astype(np.float32)
+        )

@@ -28,7 +28,8 @@ def apply_overrides(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
         path, separator, text = assignment.partition("=")
         if not separator:
             raise RecipeError(
-                f"--set {assignment!r} has no value; need PATH=VALUE, for example stages.finish.image_px=320"
+                f"--set {assignment!r} has no value; need PATH=VALUE, for example "
+                "stages.finish.image_px=320"
             )
         recipe = _set(recipe, path.strip().split("."), text.strip(), path)
     return recipe
@@ -65,14 +66,21 @@ def _set(node: Any, path: Sequence[str], text: str, full_path: str) -> Any:
         raise RecipeError(f"--set {full_path}={text}: {error}") from error
 
 
-def _set_stages(stages: tuple[Stage, ...], path: Sequence[str], text: str, full_path: str) -> tuple[Stage, ...]:
+def _set_stages(
+    stages: tuple[Stage, ...], path: Sequence[str], text: str, full_path: str
+) -> tuple[Stage, ...]:
     names = [stage.name for stage in stages]
     if len(path) < 2:
-        raise RecipeError(f"--set {full_path}: need stages.STAGE.FIELD; stages are {', '.join(names)}")
+        raise RecipeError(
+            f"--set {full_path}: need stages.STAGE.FIELD; stages are {', '.join(names)}"
+        )
     wanted = names if path[0] == EVERY_STAGE else [path[0]]
     if wanted[0] not in names:
         raise RecipeError(f"--set {full_path}: no stage {path[0]!r}; {nearest(path[0], names)}")
-    return tuple(_set(stage, path[1:], text, full_path) if stage.name in wanted else stage for stage in stages)
+    return tuple(
+        _set(stage, path[1:], text, full_path) if stage.name in wanted else stage
+        for stage in stages
+    )
 
 
 def _convert(text: str, wanted: Any, full_path: str) -> Any:
@@ -97,7 +105,9 @@ def _convert(text: str, wanted: Any, full_path: str) -> Any:
         if origin in (int, bool, str) and type(value) is origin:
             return value
     names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    raise RecipeError(f"--set {full_path}={text}: {text!r} is not a value of type {names}; write one")
+    raise RecipeError(
+        f"--set {full_path}={text}: {text!r} is not a value of type {names}; write one"
+    )
 
 
 def _is_union(wanted: Any) -> bool:

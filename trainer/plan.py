@@ -77,8 +77,10 @@ def plan_stages(
         global_batch = stage.batch_size * factor
         if global_batch < num_replicas:
             raise DeviceError(
-                f"stage {stage.name!r}: batch_size={global_batch} is smaller than the {num_replicas} replicas; "
-                f"need at least one example each; use --set stages.{stage.name}.batch_size={num_replicas}, "
+                f"stage {stage.name!r}: batch_size={global_batch} is smaller than the "
+                f"{num_replicas} replicas; "
+                "need at least one example each; use --set "
+                f"stages.{stage.name}.batch_size={num_replicas}, "
                 "fewer devices or --batch_scaling=per_replica"
             )
         share = math.ceil(global_batch / num_replicas)
@@ -100,7 +102,8 @@ def plan_stages(
                 global_batch=global_batch,
                 replica_batch=replica_batch,
                 num_micro_batches=num_micro_batches,
-                learning_rate=stage.learning_rate * (factor if rate_scaling == "linear" else math.sqrt(factor)),
+                learning_rate=stage.learning_rate
+                * (factor if rate_scaling == "linear" else math.sqrt(factor)),
                 warmup_steps=min(num_steps, round(warmup_epochs * num_examples / global_batch)),
                 num_steps=num_steps,
                 first_epoch=first_epoch,
@@ -128,4 +131,7 @@ def plan_table(plans: Sequence[StagePlan]) -> str:
         for plan in plans
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -1,4 +1,7 @@
-"""Writes a submission: python -m trainer.predict --run_dir=RUN --data=DATA --split=test --out=submission.csv."""
+"""Writes a submission.
+
+python -m trainer.predict --run_dir=RUN --data=DATA --split=test --out=submission.csv
+"""
 
 from absl import flags
 

@@ -103,7 +103,9 @@ def after_epoch(
 def stage_is_over(progress: Progress, stage: Stage) -> bool:
     """All epochs seen, or patience at its end."""
     patience = stage.early_stopping_patience
-    return progress.epoch >= stage.epochs or (patience is not None and progress.epochs_since_best >= patience)
+    return progress.epoch >= stage.epochs or (
+        patience is not None and progress.epochs_since_best >= patience
+    )
 
 
 def next_stage(progress: Progress) -> Progress:

@@ -66,7 +66,7 @@ class Stage:
     """With `train_from="head"`: run the frozen network once over this many augmented views of each
     photo and train the head on the kept features. 0 runs the network in every step."""
     plateau_patience: int | None = None
-    """Epochs without improvement after which the learning rate is multiplied by `plateau_factor`."""
+    """Epochs without improvement after which `plateau_factor` lowers the learning rate."""
     plateau_factor: float = 0.3
     early_stopping_patience: int | None = None
     """Epochs without improvement after which the stage ends."""
@@ -75,7 +75,8 @@ class Stage:
         where = f"stage {self.name!r}"
         if not self.name.isidentifier():
             raise RecipeError(
-                f"stage name {self.name!r} is not usable; need letters, digits and _; rename the stage"
+                f"stage name {self.name!r} is not usable; need letters, digits and _; rename the "
+                "stage"
             )
         if self.image_px < IMAGE_PX_MULTIPLE or self.image_px % IMAGE_PX_MULTIPLE:
             below = max(IMAGE_PX_MULTIPLE, self.image_px // IMAGE_PX_MULTIPLE * IMAGE_PX_MULTIPLE)
@@ -86,27 +87,67 @@ class Stage:
         _check(self.batch_size >= 1, where, "batch_size", self.batch_size, "at least 1")
         _check(self.epochs >= 1, where, "epochs", self.epochs, "at least 1")
         _check(self.learning_rate > 0, where, "learning_rate", self.learning_rate, "above 0")
-        _check(0 <= self.warmup_epochs <= self.epochs, where, "warmup_epochs", self.warmup_epochs, "0..epochs")
-        _check(0 <= self.final_learning_rate <= 1, where, "final_learning_rate", self.final_learning_rate, "0..1")
-        _check(0 < self.layer_decay <= 1, where, "layer_decay", self.layer_decay, "above 0, up to 1")
-        _check(self.weight_decay >= 0, where, "weight_decay", self.weight_decay, "0 or more")
-        _check(0 <= self.label_smoothing < 1, where, "label_smoothing", self.label_smoothing, "0 to below 1")
-        _check(self.clip_norm is None or self.clip_norm > 0, where, "clip_norm", self.clip_norm, "above 0 or None")
         _check(
-            self.ema_decay is None or 0 < self.ema_decay < 1, where, "ema_decay", self.ema_decay, "in (0, 1) or None"
+            0 <= self.warmup_epochs <= self.epochs,
+            where,
+            "warmup_epochs",
+            self.warmup_epochs,
+            "0..epochs",
         )
-        _check(0 < self.plateau_factor < 1, where, "plateau_factor", self.plateau_factor, "in (0, 1)")
+        _check(
+            0 <= self.final_learning_rate <= 1,
+            where,
+            "final_learning_rate",
+            self.final_learning_rate,
+            "0..1",
+        )
+        _check(
+            0 < self.layer_decay <= 1, where, "layer_decay", self.layer_decay, "above 0, up to 1"
+        )
+        _check(self.weight_decay >= 0, where, "weight_decay", self.weight_decay, "0 or more")
+        _check(
+            0 <= self.label_smoothing < 1,
+            where,
+            "label_smoothing",
+            self.label_smoothing,
+            "0 to below 1",
+        )
+        _check(
+            self.clip_norm is None or self.clip_norm > 0,
+            where,
+            "clip_norm",
+            self.clip_norm,
+            "above 0 or None",
+        )
+        _check(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            where,
+            "ema_decay",
+            self.ema_decay,
+            "in (0, 1) or None",
+        )
+        _check(
+            0 < self.plateau_factor < 1, where, "plateau_factor", self.plateau_factor, "in (0, 1)"
+        )
         _check_choice(self.schedule, SCHEDULES, where, "schedule")
         _check_choice(self.batch_norm, BATCH_NORM_POLICIES, where, "batch_norm")
         _check_choice(self.class_weights, ("none", "balanced"), where, "class_weights")
         for name in ("plateau_patience", "early_stopping_patience"):
             patience = getattr(self, name)
             _check(patience is None or patience >= 1, where, name, patience, "at least 1 or None")
-        _check(self.cache_feature_views >= 0, where, "cache_feature_views", self.cache_feature_views, "0 or more")
+        _check(
+            self.cache_feature_views >= 0,
+            where,
+            "cache_feature_views",
+            self.cache_feature_views,
+            "0 or more",
+        )
         if self.cache_feature_views and self.train_from != TRAIN_HEAD:
             raise RecipeError(
-                f"{where}: cache_feature_views={self.cache_feature_views} with train_from={self.train_from!r}; "
-                "kept features need a network that is frozen below the head; set train_from=head or the views to 0"
+                f"{where}: cache_feature_views={self.cache_feature_views} with "
+                f"train_from={self.train_from!r}; "
+                "kept features need a network that is frozen below the head; set train_from=head "
+                "or the views to 0"
             )
 
 
@@ -146,7 +187,13 @@ class Recipe:
             rate = getattr(self, name)
             _check(0 <= rate < 1, where, name, rate, "0 to below 1")
         geometries = {stage.augmentation.resize for stage in self.stages}
-        _check(len(geometries) == 1, where, "augmentation.resize", sorted(geometries), "one geometry in all stages")
+        _check(
+            len(geometries) == 1,
+            where,
+            "augmentation.resize",
+            sorted(geometries),
+            "one geometry in all stages",
+        )
         limit = self.max_replica_batch
         _check(limit is None or limit >= 1, where, "max_replica_batch", limit, "at least 1 or None")
 
@@ -162,9 +209,13 @@ class Recipe:
 
 def _check(holds: bool, where: str, name: str, received: object, needed: str) -> None:
     if not holds:
-        raise RecipeError(f"{where}: {name}={received} cannot be used; need {needed}; change it or use --set")
+        raise RecipeError(
+            f"{where}: {name}={received} cannot be used; need {needed}; change it or use --set"
+        )
 
 
 def _check_choice(value: str, choices: tuple[str, ...], where: str, name: str) -> None:
     if value not in choices:
-        raise RecipeError(f"{where}: {name}={value!r} is not known; need one of {', '.join(choices)}")
+        raise RecipeError(
+            f"{where}: {name}={value!r} is not known; need one of {', '.join(choices)}"
+        )

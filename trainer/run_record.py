@@ -1,4 +1,4 @@
-"""`run.json`: one file that tells a run apart from every other, rewritten whole after each epoch."""
+"""`run.json`: one file that tells a run apart from every other, rewritten after each epoch."""
 
 import dataclasses
 import json
@@ -18,7 +18,15 @@ from trainer.recipe import Recipe, Stage
 FILE_NAME = "run.json"
 SCHEMA_VERSION = 1
 MODEL_FILE = "model.safetensors"
-_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu", "keras", "numpy", "pillow", "staged-trainer")
+_PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-tpu",
+    "keras",
+    "numpy",
+    "pillow",
+    "staged-trainer",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +93,8 @@ def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
     from trainer.augment.config import Augmentation
 
     stages = tuple(
-        Stage(**{**stage, "augmentation": Augmentation(**stage["augmentation"])}) for stage in fields["stages"]
+        Stage(**{**stage, "augmentation": Augmentation(**stage["augmentation"])})
+        for stage in fields["stages"]
     )
     return Recipe(**{**fields, "stages": stages})
 
@@ -101,13 +110,15 @@ def load_run_record(run_dir: str) -> dict[str, Any]:
     path = os.path.join(run_dir, FILE_NAME)
     if not tf.io.gfile.exists(path):
         raise RunFolderError(
-            f"{run_dir!r} holds no {FILE_NAME}; need the --run_dir of a training run; start one with trainer.task"
+            f"{run_dir!r} holds no {FILE_NAME}; need the --run_dir of a training run; start one "
+            "with trainer.task"
         )
     with tf.io.gfile.GFile(path) as file:
         record: dict[str, Any] = json.loads(file.read())
     if record.get("schema_version") != SCHEMA_VERSION:
         raise RunFolderError(
-            f"{path} has schema version {record.get('schema_version')}; this program reads {SCHEMA_VERSION}; "
+            f"{path} has schema version {record.get('schema_version')}; this program reads "
+            f"{SCHEMA_VERSION}; "
             "use the version of the program that wrote it"
         )
     return record

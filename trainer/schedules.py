@@ -4,7 +4,13 @@ import math
 
 
 def learning_rate_at(
-    step: int, *, peak: float, num_steps: int, warmup_steps: int, schedule: str, final_fraction: float
+    step: int,
+    *,
+    peak: float,
+    num_steps: int,
+    warmup_steps: int,
+    schedule: str,
+    final_fraction: float,
 ) -> float:
     """The learning rate of optimizer step `step`, counted from 0.
 

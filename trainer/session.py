@@ -1,11 +1,11 @@
 """From the settings of the command to a finished run, and what is printed on the way."""
 
 import dataclasses
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +73,11 @@ def train(options: SessionOptions) -> None:
     from trainer.report.tensorboard import TensorBoardScalars
     from trainer.report.terminal import TerminalProgress
 
-    if options.strategy == "mirrored" and options.num_devices and not tf.config.list_physical_devices("GPU"):
+    if (
+        options.strategy == "mirrored"
+        and options.num_devices
+        and not tf.config.list_physical_devices("GPU")
+    ):
         split_cpu(options.num_devices)
     strategy = make_strategy(options.strategy, options.num_devices, options.tpu)
     plans = plan_stages(
@@ -88,7 +92,9 @@ def train(options: SessionOptions) -> None:
         batch_scaling=options.batch_scaling,
         data_fingerprint=manifest.fingerprint,
     )
-    record = _open_run(options, settings, manifest, describe(strategy), strategy.num_replicas_in_sync)
+    record = _open_run(
+        options, settings, manifest, describe(strategy), strategy.num_replicas_in_sync
+    )
     chief = is_chief(strategy)
     if chief:
         print(describe(strategy))
@@ -115,7 +121,9 @@ def train(options: SessionOptions) -> None:
         ),
         initial_weights=_initial_weights(recipe, keeper if chief else None),
         stop=stop,
-        observers=(keeper, TerminalProgress(plans), TensorBoardScalars(options.run_dir)) if chief else (),
+        observers=(keeper, TerminalProgress(plans), TensorBoardScalars(options.run_dir))
+        if chief
+        else (),
     )
     progress = run.run()
     if chief:
@@ -126,8 +134,10 @@ def train(options: SessionOptions) -> None:
 def resolve_recipe(options: SessionOptions) -> Recipe:
     """The recipe with `--set`, `--weights` and `--precision` applied."""
     recipe = apply_overrides(load_recipe(options.recipe_name), options.overrides)
-    changes = {"weights": options.weights, "precision": options.precision}
-    recipe = dataclasses.replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+    changes: dict[str, Any] = {"weights": options.weights, "precision": options.precision}
+    recipe = dataclasses.replace(
+        recipe, **{name: value for name, value in changes.items() if value is not None}
+    )
     check_backbone(recipe.backbone)
     return recipe
 
@@ -140,7 +150,9 @@ class _RecordKeeper:
         self.record = record
         write_run_record(run_dir, record)
 
-    def on_steps(self, plan: object, progress: Progress, loss: float, images_per_sec: float) -> None:
+    def on_steps(
+        self, plan: object, progress: Progress, loss: float, images_per_sec: float
+    ) -> None:
         """Nothing: the record is written after epochs."""
 
     def on_epoch(self, plan: object, progress: Progress, epoch: EpochRecord) -> None:
@@ -150,14 +162,21 @@ class _RecordKeeper:
 
     def finish(self, progress: Progress) -> None:
         """Marks the run as finished."""
-        self.record = {**with_progress(self.record, progress), "finished": True, "model": MODEL_FILE}
+        self.record = {
+            **with_progress(self.record, progress),
+            "finished": True,
+            "model": MODEL_FILE,
+        }
         write_run_record(self._run_dir, self.record)
 
 
 def _check_data(manifest: Manifest, data_dir: str) -> None:
     train = manifest.splits.get("train")
     if train is None or train.num_examples == 0:
-        raise DataError(f"{data_dir!r} has no train split; need labelled photos to train on; build the records again")
+        raise DataError(
+            f"{data_dir!r} has no train split; need labelled photos to train on; build the records "
+            "again"
+        )
 
 
 def _describe_data(manifest: Manifest) -> str:
@@ -166,7 +185,11 @@ def _describe_data(manifest: Manifest) -> str:
 
 
 def _open_run(
-    options: SessionOptions, settings: RunSettings, manifest: Manifest, strategy: str, num_replicas: int
+    options: SessionOptions,
+    settings: RunSettings,
+    manifest: Manifest,
+    strategy: str,
+    num_replicas: int,
 ) -> dict:
     """The record of the run in the folder, or of a new one.
 
@@ -184,10 +207,16 @@ def _open_run(
     if differences and not options.allow_changes:
         shown = "; ".join(differences[:5]) + ("; ..." if len(differences) > 5 else "")
         raise RunFolderError(
-            f"{options.run_dir!r} holds a run with other settings ({shown}); need the same to go on; "
+            f"{options.run_dir!r} holds a run with other settings ({shown}); need the same to go "
+            "on; "
             "use another --run_dir, or --allow_changes to go on all the same"
         )
-    return {**stored, "settings": settings.to_json(), "devices": fresh["devices"], "versions": fresh["versions"]}
+    return {
+        **stored,
+        "settings": settings.to_json(),
+        "devices": fresh["devices"],
+        "versions": fresh["versions"],
+    }
 
 
 def _initial_weights(
@@ -200,7 +229,10 @@ def _initial_weights(
 
         loaded = load_weights(recipe.weights, recipe.backbone, expected)
         if keeper is not None:
-            print(f"weights: {loaded.description}, {len(loaded.arrays)} of {len(expected)} variables filled")
+            print(
+                f"weights: {loaded.description}, {len(loaded.arrays)} of {len(expected)} variables "
+                "filled"
+            )
             keeper.record["weights"] = {"source": loaded.description, "sha256": loaded.sha256}
         return loaded.arrays
 
@@ -209,17 +241,25 @@ def _initial_weights(
 
 def _print_summary(options: SessionOptions, progress: Progress, seconds: float) -> None:
     best = [epoch for epoch in progress.history if epoch.is_best][-1]
-    reached = "" if best.val_accuracy is None else f", validation accuracy {best.val_accuracy:.4f} (loss {best.val_loss:.4f})"
+    reached = (
+        ""
+        if best.val_accuracy is None
+        else f", validation accuracy {best.val_accuracy:.4f} (loss {best.val_loss:.4f})"
+    )
     spent: dict[str, float] = {}
     for row in progress.seconds.values():
         for what, amount in row.items():
             spent[what] = spent.get(what, 0.0) + amount
-    ledger = ", ".join(f"{what} {amount:.0f} s" for what, amount in sorted(spent.items(), key=lambda item: -item[1]))
+    ledger = ", ".join(
+        f"{what} {amount:.0f} s"
+        for what, amount in sorted(spent.items(), key=lambda item: -item[1])
+    )
     print(f"finished in {seconds / 60:.1f} min{reached}")
     print(f"time: {ledger}")
+    where = f"--run_dir={options.run_dir} --data={options.data_dir}"
     for command in (
-        f"python -m trainer.evaluate --run_dir={options.run_dir} --data={options.data_dir} --split=val",
-        f"python -m trainer.predict --run_dir={options.run_dir} --data={options.data_dir} --split=test --out=submission.csv",
+        f"python -m trainer.evaluate {where} --split=val",
+        f"python -m trainer.predict {where} --split=test --out=submission.csv",
         f"tensorboard --logdir={os.path.join(options.run_dir, 'tensorboard')}",
     ):
         print(f"  {command}")

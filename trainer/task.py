@@ -1,4 +1,7 @@
-"""Trains a recipe on built records: python -m trainer.task --data=DATA --run_dir=RUN --recipe=NAME."""
+"""Trains a recipe on built records.
+
+python -m trainer.task --data=DATA --run_dir=RUN --recipe=NAME
+"""
 
 from absl import flags
 
@@ -10,17 +13,27 @@ from trainer.recipe import PRECISIONS
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("data", None, "Folder with built records.", required=True)
-flags.DEFINE_string("run_dir", None, "Folder of the run; an unfinished run in it goes on.", required=True)
+flags.DEFINE_string(
+    "run_dir", None, "Folder of the run; an unfinished run in it goes on.", required=True
+)
 flags.DEFINE_string("recipe", None, "Name of a recipe, see trainer/recipes.", required=True)
 flags.DEFINE_enum("strategy", "auto", STRATEGIES, "What to train on; not there is an error.")
 flags.DEFINE_integer("num_devices", None, "mirrored: how many GPUs (or logical CPU devices).", 1)
 flags.DEFINE_string("tpu", "local", "tpu: local, a name, or grpc://HOST:PORT.")
-flags.DEFINE_string("weights", None, "none, imagenet, noisy-student or a path; the recipe's by default.")
+flags.DEFINE_string(
+    "weights", None, "none, imagenet, noisy-student or a path; the recipe's by default."
+)
 flags.DEFINE_enum("precision", None, PRECISIONS, "The recipe's by default.")
-flags.DEFINE_multi_string("set", [], "Change of one field, for example stages.finish.image_px=320; repeatable.")
+flags.DEFINE_multi_string(
+    "set", [], "Change of one field, for example stages.finish.image_px=320; repeatable."
+)
 flags.DEFINE_integer("seed", 0, "Of order, augmentation, dropout and fresh weights.")
-flags.DEFINE_enum("batch_scaling", "fixed", BATCH_SCALINGS, "Keep the recipe's global batch, or one per replica.")
-flags.DEFINE_enum("cache", "auto", ("auto", "memory", "disk", "none"), "Where decoded photos are kept.")
+flags.DEFINE_enum(
+    "batch_scaling", "fixed", BATCH_SCALINGS, "Keep the recipe's global batch, or one per replica."
+)
+flags.DEFINE_enum(
+    "cache", "auto", ("auto", "memory", "disk", "none"), "Where decoded photos are kept."
+)
 flags.DEFINE_bool("xla", None, "Compile the step with XLA; by default on GPUs only.")
 flags.DEFINE_string("deadline", None, "Stop, saved, after this time from the start: 8h40m, 90m.")
 flags.DEFINE_string("checkpoint_every", "10m", "Time between checkpoints.")

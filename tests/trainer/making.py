@@ -8,18 +8,36 @@ from trainer.recipe import Recipe, Stage
 
 
 def make_stage(**changes: object) -> Stage:
-    fields = {"name": "finish", "image_px": 64, "batch_size": 4, "epochs": 2, "learning_rate": 0.1, "train_from": "all"}
+    fields = {
+        "name": "finish",
+        "image_px": 64,
+        "batch_size": 4,
+        "epochs": 2,
+        "learning_rate": 0.1,
+        "train_from": "all",
+    }
     return Stage(**(fields | changes))
 
 
 def make_recipe(*stages: Stage, **changes: object) -> Recipe:
-    fields = {"name": "test", "summary": "for tests", "backbone": "Tiny", "stages": stages or (make_stage(),)}
+    fields = {
+        "name": "test",
+        "summary": "for tests",
+        "backbone": "Tiny",
+        "stages": stages or (make_stage(),),
+    }
     return Recipe(**(fields | changes))
 
 
 def build_cars(out: Path) -> Path:
-    """Builds 48 rendered cars for training, 6 for validation and 6 without labels; returns `out`."""
-    flags = ("--source=synthetic", "--num_images=60", "--val_fraction=0.12", "--workers=1", f"--out={out}")
+    """Builds 48 rendered cars for training, 6 for validation, 6 without labels; returns `out`."""
+    flags = (
+        "--source=synthetic",
+        "--num_images=60",
+        "--val_fraction=0.12",
+        "--workers=1",
+        f"--out={out}",
+    )
     repository = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "tfrecords_builder", *flags]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)

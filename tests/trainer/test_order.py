@@ -21,11 +21,22 @@ def test_epochs_and_seeds_differ() -> None:
     assert len(set(orders)) == len(orders)
 
 
-@given(seed=st.integers(0, 9), num_examples=SIZES, batch_size=st.integers(1, 20), num_epochs=st.integers(1, 4))
+@given(
+    seed=st.integers(0, 9),
+    num_examples=SIZES,
+    batch_size=st.integers(1, 20),
+    num_epochs=st.integers(1, 4),
+)
 def test_a_stage_sees_every_example_once_an_epoch(
     seed: int, num_examples: int, batch_size: int, num_epochs: int
 ) -> None:
-    order = Order(seed=seed, num_examples=num_examples, batch_size=batch_size, num_epochs=num_epochs, first_epoch=5)
+    order = Order(
+        seed=seed,
+        num_examples=num_examples,
+        batch_size=batch_size,
+        num_epochs=num_epochs,
+        first_epoch=5,
+    )
     num_steps = -(-num_examples * num_epochs // batch_size)
     batches = [order.batch(step) for step in range(num_steps)]
     real = np.concatenate([batch.weights for batch in batches]) == 1
@@ -45,7 +56,9 @@ def test_a_batch_does_not_depend_on_what_was_asked_before(step: int, batch_size:
     for earlier in range(step):
         walked.batch(earlier)
     for name in ("indices", "epochs", "weights"):
-        np.testing.assert_array_equal(getattr(walked.batch(step), name), getattr(make().batch(step), name))
+        np.testing.assert_array_equal(
+            getattr(walked.batch(step), name), getattr(make().batch(step), name)
+        )
 
 
 def test_only_the_last_batch_of_a_stage_is_padded() -> None:

@@ -23,10 +23,17 @@ from trainer.schedules import learning_rate_at
     mixes=st.booleans(),
 )
 def test_a_plan_covers_every_example_and_fits_the_replicas(
-    num_examples: int, batch_size: int, num_replicas: int, epochs: int, max_replica_batch: int | None, mixes: bool
+    num_examples: int,
+    batch_size: int,
+    num_replicas: int,
+    epochs: int,
+    max_replica_batch: int | None,
+    mixes: bool,
 ) -> None:
     stage = make_stage(
-        batch_size=batch_size, epochs=epochs, augmentation=Augmentation(mixup_alpha=0.2 if mixes else 0.0)
+        batch_size=batch_size,
+        epochs=epochs,
+        augmentation=Augmentation(mixup_alpha=0.2 if mixes else 0.0),
     )
     recipe = make_recipe(stage, max_replica_batch=max_replica_batch)
     if batch_size < num_replicas:
@@ -49,14 +56,18 @@ def test_a_plan_covers_every_example_and_fits_the_replicas(
 
 def test_fixed_scaling_keeps_batch_and_rate() -> None:
     recipe = make_recipe(make_stage(batch_size=64))
-    plans = [plan_stages(recipe, num_examples=1000, num_replicas=replicas)[0] for replicas in (1, 8)]
+    plans = [
+        plan_stages(recipe, num_examples=1000, num_replicas=replicas)[0] for replicas in (1, 8)
+    ]
     assert {plan.global_batch for plan in plans} == {64}
     assert {plan.learning_rate for plan in plans} == {0.1}
     assert {plan.num_steps for plan in plans} == {32}
 
 
 @pytest.mark.parametrize(("scaling", "factor"), [("linear", 8), ("sqrt", math.sqrt(8))])
-def test_per_replica_scaling_multiplies_batch_and_rate_and_warms_up(scaling: str, factor: float) -> None:
+def test_per_replica_scaling_multiplies_batch_and_rate_and_warms_up(
+    scaling: str, factor: float
+) -> None:
     recipe = make_recipe(make_stage(batch_size=16))
     (plan,) = plan_stages(
         recipe, num_examples=1280, num_replicas=8, batch_scaling="per_replica", rate_scaling=scaling
@@ -68,19 +79,25 @@ def test_per_replica_scaling_multiplies_batch_and_rate_and_warms_up(scaling: str
 
 def test_epochs_count_on_over_the_stages() -> None:
     plans = plan_stages(
-        make_recipe(make_stage(name="head", epochs=3), make_stage()), num_examples=10, num_replicas=1
+        make_recipe(make_stage(name="head", epochs=3), make_stage()),
+        num_examples=10,
+        num_replicas=1,
     )
     assert [plan.first_epoch for plan in plans] == [0, 3]
 
 
 def test_the_table_names_every_stage() -> None:
-    plans = plan_stages(make_recipe(make_stage(name="head"), make_stage()), num_examples=10, num_replicas=2)
+    plans = plan_stages(
+        make_recipe(make_stage(name="head"), make_stage()), num_examples=10, num_replicas=2
+    )
     lines = plan_table(plans).splitlines()
     assert [line.split()[0] for line in lines] == ["stage", "head", "finish"]
     assert "2 x 2" in lines[1]
 
 
-def curve(num_steps: int, warmup_steps: int, schedule: str, final_fraction: float = 0.0) -> np.ndarray:
+def curve(
+    num_steps: int, warmup_steps: int, schedule: str, final_fraction: float = 0.0
+) -> np.ndarray:
     return np.array(
         [
             learning_rate_at(

@@ -43,7 +43,13 @@ def walk(stage: Stage, losses: list[float]) -> list[Progress]:
 
 def test_the_best_epoch_is_kept() -> None:
     seen = walk(make_stage(epochs=9), [3.0, 2.0, 2.5, 1.5, 1.6])
-    assert [progress.best_file for progress in seen] == ["epoch1", "epoch2", "epoch2", "epoch4", "epoch4"]
+    assert [progress.best_file for progress in seen] == [
+        "epoch1",
+        "epoch2",
+        "epoch2",
+        "epoch4",
+        "epoch4",
+    ]
     assert seen[-1].best_value == 1.5
 
 
@@ -55,7 +61,9 @@ def test_plateau_lowers_the_rate_each_time_patience_runs_out() -> None:
 
 def test_early_stopping_ends_the_stage() -> None:
     stage = make_stage(epochs=9, early_stopping_patience=2)
-    assert [stage_is_over(progress, stage) for progress in walk(stage, [1.0, 1.1, 0.9, 1.0, 1.1])] == [
+    assert [
+        stage_is_over(progress, stage) for progress in walk(stage, [1.0, 1.1, 0.9, 1.0, 1.1])
+    ] == [
         False,
         False,
         False,
@@ -86,10 +94,16 @@ def test_is_better(monitor: str, value: float, best: float | None, expected: boo
 
 
 def test_the_next_stage_starts_fresh_with_the_best_weights() -> None:
-    progress = dataclasses.replace(walk(make_stage(epochs=3), [2.0, 1.0, 1.5])[-1], step=30, steps_before=12)
+    progress = dataclasses.replace(
+        walk(make_stage(epochs=3), [2.0, 1.0, 1.5])[-1], step=30, steps_before=12
+    )
     following = next_stage(progress)
     assert (following.stage, following.step, following.steps_before) == (1, 0, 42)
-    assert (following.carried_file, following.best_value, following.rate_factor) == ("epoch2", None, 1.0)
+    assert (following.carried_file, following.best_value, following.rate_factor) == (
+        "epoch2",
+        None,
+        1.0,
+    )
     assert following.history == progress.history
 
 
@@ -101,5 +115,7 @@ def test_progress_survives_json(losses: list[float], step: int) -> None:
 
 
 def test_the_ledger_adds_up_over_starts() -> None:
-    progress = with_seconds(with_seconds(Progress(), "head", {"step": 1.0}), "head", {"step": 2.0, "compile": 5.0})
+    progress = with_seconds(
+        with_seconds(Progress(), "head", {"step": 1.0}), "head", {"step": 2.0, "compile": 5.0}
+    )
     assert progress.seconds == {"head": {"step": 3.0, "compile": 5.0}}

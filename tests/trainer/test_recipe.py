@@ -26,7 +26,7 @@ def test_unknown_recipe_names_the_nearest() -> None:
 
 
 def test_image_size_off_the_grid_names_both_neighbours() -> None:
-    with pytest.raises(RecipeError, match="image_px=225.*use 224 or 232"):
+    with pytest.raises(RecipeError, match=r"image_px=225.*use 224 or 232"):
         make_stage(image_px=225)
 
 
@@ -72,7 +72,9 @@ def test_override_changes_exactly_one_field() -> None:
 
 
 def test_star_changes_every_stage() -> None:
-    changed = apply_overrides(make_recipe(make_stage(name="head"), make_stage()), ["stages.*.epochs=7"])
+    changed = apply_overrides(
+        make_recipe(make_stage(name="head"), make_stage()), ["stages.*.epochs=7"]
+    )
     assert [stage.epochs for stage in changed.stages] == [7, 7]
 
 

@@ -37,8 +37,12 @@ def command(module: str, *arguments: str) -> list[str]:
 
 def run(module: str, *arguments: str, code: int = 0) -> str:
     """Runs a command to its end and returns what it printed; stderr after stdout."""
-    done = subprocess.run(command(module, *arguments), cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    done = subprocess.run(
+        command(module, *arguments), cwd=REPOSITORY, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == code, (
+        f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return done.stdout + done.stderr
 
 
@@ -51,7 +55,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def finished(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the CPU from start to end."""
     run_dir = tmp_path_factory.mktemp("task") / "run"
-    output = run("trainer.task", f"--data={data}", f"--run_dir={run_dir}", "--strategy=cpu", *TINY_RUN)
+    output = run(
+        "trainer.task", f"--data={data}", f"--run_dir={run_dir}", "--strategy=cpu", *TINY_RUN
+    )
     assert output.startswith("OneDeviceStrategy: 1 replica on CPU")
     assert "finished in" in output
     return run_dir
@@ -59,7 +65,10 @@ def finished(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def losses(run_dir: Path) -> list[tuple]:
     record = json.loads((run_dir / "run.json").read_text())
-    return [(epoch["stage"], epoch["epoch"], epoch["train_loss"], epoch["val_loss"]) for epoch in record["history"]]
+    return [
+        (epoch["stage"], epoch["epoch"], epoch["train_loss"], epoch["val_loss"])
+        for epoch in record["history"]
+    ]
 
 
 @pytest.mark.parametrize("module", ["trainer.task", "trainer.evaluate", "trainer.predict"])
@@ -72,7 +81,9 @@ def test_help_answers_without_tensorflow(module: str) -> None:
         "finally:\n"
         "    assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
     assert "--run_dir" in done.stdout
     assert "Traceback" not in done.stderr
 
@@ -120,7 +131,14 @@ def test_a_mistake_is_one_line_found_before_tensorflow_starts(
 def test_devices_that_are_not_there_are_an_error(
     arguments: list[str], message: str, data: str, tmp_path: Path
 ) -> None:
-    output = run("trainer.task", f"--data={data}", f"--run_dir={tmp_path / 'run'}", "--recipe=demo", *arguments, code=2)
+    output = run(
+        "trainer.task",
+        f"--data={data}",
+        f"--run_dir={tmp_path / 'run'}",
+        "--recipe=demo",
+        *arguments,
+        code=2,
+    )
     assert message in output
     assert "Traceback" not in output
     assert not (tmp_path / "run").exists()
@@ -130,7 +148,13 @@ def test_devices_that_are_not_there_are_an_error(
 def test_the_whole_job(finished: Path, data: str, tmp_path: Path) -> None:
     record = json.loads((finished / "run.json").read_text())
     assert record["finished"]
-    assert [row[:2] for row in losses(finished)] == [("shapes", 1), ("shapes", 2), ("finish", 0), ("finish", 1), ("finish", 2)]
+    assert [row[:2] for row in losses(finished)] == [
+        ("shapes", 1),
+        ("shapes", 2),
+        ("finish", 0),
+        ("finish", 1),
+        ("finish", 2),
+    ]
     assert record["settings"]["data_fingerprint"] == load_manifest(data).fingerprint
 
     output = run("trainer.evaluate", f"--run_dir={finished}", f"--data={data}", "--split=val")
@@ -150,28 +174,48 @@ def test_the_whole_job(finished: Path, data: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_starting_a_finished_run_again_says_so(finished: Path, data: str) -> None:
-    output = run("trainer.task", f"--data={data}", f"--run_dir={finished}", "--strategy=cpu", *TINY_RUN)
+    output = run(
+        "trainer.task", f"--data={data}", f"--run_dir={finished}", "--strategy=cpu", *TINY_RUN
+    )
     assert "this run is finished" in output
 
 
 @pytest.mark.slow
 def test_another_recipe_on_the_same_folder_is_refused_by_name(finished: Path, data: str) -> None:
     arguments = (*TINY_RUN, "--set=stages.finish.learning_rate=0.5")
-    output = run("trainer.task", f"--data={data}", f"--run_dir={finished}", "--strategy=cpu", *arguments, code=2)
+    output = run(
+        "trainer.task",
+        f"--data={data}",
+        f"--run_dir={finished}",
+        "--strategy=cpu",
+        *arguments,
+        code=2,
+    )
     assert re.search(r"recipe.stages.finish.learning_rate: \S+ -> 0.5", output)
 
 
 @pytest.mark.slow
 def test_a_folder_with_other_things_is_refused(data: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    output = run("trainer.task", f"--data={data}", f"--run_dir={tmp_path}", "--strategy=cpu", *TINY_RUN, code=2)
+    output = run(
+        "trainer.task",
+        f"--data={data}",
+        f"--run_dir={tmp_path}",
+        "--strategy=cpu",
+        *TINY_RUN,
+        code=2,
+    )
     assert "holds no run.json" in output
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def same_model(ours: Path, expected: Path) -> bool:
-    (first, _), (second, _) = (read_tensors(str(folder / "model.safetensors")) for folder in (ours, expected))
-    return first.keys() == second.keys() and all((first[name] == second[name]).all() for name in first)
+    (first, _), (second, _) = (
+        read_tensors(str(folder / "model.safetensors")) for folder in (ours, expected)
+    )
+    return first.keys() == second.keys() and all(
+        (first[name] == second[name]).all() for name in first
+    )
 
 
 def start_and_signal(arguments: Sequence[str], number: int, after_line: str) -> int:
@@ -194,7 +238,9 @@ def start_and_signal(arguments: Sequence[str], number: int, after_line: str) -> 
 
 
 @pytest.mark.slow
-def test_killed_and_terminated_runs_end_like_an_undisturbed_one(finished: Path, data: str, tmp_path: Path) -> None:
+def test_killed_and_terminated_runs_end_like_an_undisturbed_one(
+    finished: Path, data: str, tmp_path: Path
+) -> None:
     arguments = (f"--data={data}", f"--run_dir={tmp_path / 'run'}", "--strategy=cpu", *TINY_RUN)
     assert start_and_signal(arguments, signal.SIGKILL, "[shapes 1/2]") == -signal.SIGKILL
     assert start_and_signal(arguments, signal.SIGTERM, "[shapes 2/2]") == 75
@@ -207,7 +253,13 @@ def test_killed_and_terminated_runs_end_like_an_undisturbed_one(finished: Path, 
 
 @pytest.mark.slow
 def test_four_replicas_see_the_same_losses(finished: Path, data: str, tmp_path: Path) -> None:
-    arguments = (f"--data={data}", f"--run_dir={tmp_path / 'run'}", "--strategy=mirrored", "--num_devices=4", *TINY_RUN)
+    arguments = (
+        f"--data={data}",
+        f"--run_dir={tmp_path / 'run'}",
+        "--strategy=mirrored",
+        "--num_devices=4",
+        *TINY_RUN,
+    )
     output = run("trainer.task", *arguments)
     assert "MirroredStrategy: 4 replicas" in output
     for ours, expected in zip(losses(tmp_path / "run"), losses(finished), strict=True):

@@ -61,7 +61,7 @@ def clahe(
 
 def _luma(images: tf.Tensor) -> tf.Tensor:
     luma = tf.reduce_sum(images * _LUMA_WEIGHTS, axis=3)
-    return tf.cast(tf.clip_by_value(tf.floor(luma + 0.5), 0.0, 255.0), tf.int32)
+    return tf.cast(tf.clip_by_value(tf.floor(luma + 0.5), 0.0, 255.0), tf.uint8)
 
 
 def _shift_luma(images: tf.Tensor, luma_bnn: tf.Tensor, equalized_bnn: tf.Tensor) -> tf.Tensor:
@@ -83,36 +83,42 @@ def _whole_tiles(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
 
 def _histograms_by_counting(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
     """Counts [B, T, T, L], float32."""
-    whole = _whole_tiles(luma_bnn, num_tiles)
-    tile = tf.range(whole.shape[1]) // _tile_px(luma_bnn.shape[1], num_tiles)
-    bins = whole + (tile[:, tf.newaxis] * num_tiles + tile) * _LEVELS
     counts = tf.raw_ops.DenseBincount(
-        input=tf.reshape(bins, [-1, whole.shape[1] ** 2]),
+        input=fuse("gather", _bins, luma_bnn, num_tiles),
         size=num_tiles**2 * _LEVELS,
         weights=tf.zeros([0], tf.float32),
     )
     return tf.reshape(counts, [-1, num_tiles, num_tiles, _LEVELS])
 
 
-def _histograms_by_one_hots(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
-    """Counts [B, T, T, L], float32, one row of tiles at a time to bound the one-hots' memory."""
-    tile_px = _tile_px(luma_bnn.shape[1], num_tiles)
-    rows = _tiles_by_row(_whole_tiles(luma_bnn, num_tiles), num_tiles, tile_px)
+def _bins(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
+    """Where each pixel counts among the tiles' levels: int32 [B, P]."""
+    whole = _whole_tiles(luma_bnn, num_tiles)
+    tile = np.arange(whole.shape[1], dtype=np.int32) // _tile_px(luma_bnn.shape[1], num_tiles)
+    first = (tile[:, np.newaxis] * num_tiles + tile) * _LEVELS
+    return tf.reshape(tf.cast(whole, tf.int32) + first, [-1, whole.shape[1] ** 2])
 
-    def count(row_btp: tf.Tensor) -> tf.Tensor:
-        high, low = _one_hots(row_btp)
+
+def _histograms_by_one_hots(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
+    """Counts [B, T, T, L], float32, one tile of every picture at a time."""
+    tile_px = _tile_px(luma_bnn.shape[1], num_tiles)
+    tiles = _split(_whole_tiles(luma_bnn, num_tiles), num_tiles, tile_px)
+
+    def count(tile_bp: tf.Tensor) -> tf.Tensor:
+        high, low = _one_hots(tile_bp)
         return tf.matmul(high, low, transpose_a=True)
 
-    counts = tf.map_fn(count, rows, fn_output_signature=tf.float32, parallel_iterations=1)
-    counts = tf.transpose(counts, [1, 0, 2, 3, 4])
-    return tf.reshape(counts, [-1, num_tiles, num_tiles, _LEVELS])
+    # In a loop, because the one-hots of a whole picture take 64 times its own memory.
+    counts = tf.map_fn(count, tiles, fn_output_signature=tf.float32, parallel_iterations=1)
+    counts = tf.reshape(counts, [num_tiles, num_tiles, -1, _LEVELS])
+    return tf.transpose(counts, [2, 0, 1, 3])
 
 
-def _tiles_by_row(values_bnn: tf.Tensor, num_tiles: int, tile_px: int) -> tf.Tensor:
-    """[B, T t, T t] as [T (rows), B, T (columns), P]."""
+def _split(values_bnn: tf.Tensor, num_tiles: int, tile_px: int) -> tf.Tensor:
+    """[B, T t, T t] as [T T, B, P]."""
     tiles = tf.reshape(values_bnn, [-1, num_tiles, tile_px, num_tiles, tile_px])
-    tiles = tf.transpose(tiles, [1, 0, 3, 2, 4])
-    return tf.reshape(tiles, [num_tiles, -1, num_tiles, tile_px**2])
+    tiles = tf.transpose(tiles, [1, 3, 0, 2, 4])
+    return tf.reshape(tiles, [num_tiles**2, -1, tile_px**2])
 
 
 def _one_hots(luma: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -159,9 +165,9 @@ def _look_up_by_gathering(luma_bnn: tf.Tensor, packed: tf.Tensor) -> tf.Tensor:
     cell = np.floor(position).astype(np.int32)
     far = (position - cell).astype(np.float32)
     first = (cell[:, np.newaxis] * num_cells + cell) * _LEVELS
-    index = tf.reshape(first + luma_bnn, [-1, size_px**2])
-    words = tf.gather(tf.reshape(packed, [-1, num_cells**2 * _LEVELS]), index, batch_dims=1)
-    words = tf.reshape(words, [-1, size_px, size_px])
+    picture = tf.range(tf.shape(luma_bnn)[0])[:, tf.newaxis, tf.newaxis]
+    index = picture * (num_cells**2 * _LEVELS) + first + tf.cast(luma_bnn, tf.int32)
+    words = tf.gather(tf.reshape(packed, [-1]), index)
     corners = [
         tf.cast(tf.bitwise.bitwise_and(tf.bitwise.right_shift(words, bits), 255), tf.float32)
         for bits in (0, 8, 16, 24)
@@ -170,37 +176,33 @@ def _look_up_by_gathering(luma_bnn: tf.Tensor, packed: tf.Tensor) -> tf.Tensor:
 
 
 def _look_up_by_one_hots(luma_bnn: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
-    """Equalised luma [B, N, N], one row of cells at a time to bound memory."""
-    size_px, num_tiles = luma_bnn.shape[1], tables.shape[1]
-    tile_px = _tile_px(size_px, num_tiles)
-    num_cells = num_tiles + 1
+    """Equalised luma [B, N, N], one cell of every picture at a time."""
+    size_px, num_cells = luma_bnn.shape[1], tables.shape[1] + 1
+    tile_px = _tile_px(size_px, num_cells - 1)
     # Cells are as large as tiles and start half a tile early: pad the picture to whole cells.
     before = tile_px - -(-tile_px // 2)
-    after = num_cells * tile_px - size_px - before
-    padded = tf.pad(luma_bnn, [[0, 0], [before, after], [before, after]])
-    cells = _tiles_by_row(padded, num_cells, tile_px)
+    side = num_cells * tile_px
+    margin = [before, side - size_px - before]
+    cells = _split(tf.pad(luma_bnn, [[0, 0], margin, margin]), num_cells, tile_px)
     corners = [
-        tf.transpose(tf.reshape(corner, [-1, num_cells, num_cells, 16, 16]), [1, 0, 2, 3, 4])
+        tf.reshape(tf.transpose(corner, [1, 2, 0, 3]), [num_cells**2, -1, 16, 16])
         for corner in _corner_tables(tables)
     ]
-    far = (tf.range(tile_px, dtype=tf.float32) - before) / tile_px - 0.5
-    far = far - tf.floor(far)
-    far_y = tf.repeat(far, tile_px)
-    far_x = tf.tile(far, [tile_px])
+    position = (np.arange(tile_px) - before) / tile_px - 0.5
+    far = (position - np.floor(position)).astype(np.float32)
+    far_y, far_x = np.repeat(far, tile_px), np.tile(far, tile_px)
 
-    def look_up(row: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        high, low = _one_hots(row[0])
-        levels = [tf.reduce_sum(tf.matmul(high, table) * low, axis=-1) for table in row[1:]]
+    def look_up(cell: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        high, low = _one_hots(cell[0])
+        levels = [tf.reduce_sum(tf.matmul(high, table) * low, axis=-1) for table in cell[1:]]
         return _blend(levels, far_y, far_x)
 
-    looked_up = tf.map_fn(
+    equalized = tf.map_fn(
         look_up, (cells, *corners), fn_output_signature=tf.float32, parallel_iterations=1
     )
-    whole = tf.reshape(looked_up, [num_cells, -1, num_cells, tile_px, tile_px])
-    whole = tf.transpose(whole, [1, 0, 3, 2, 4])
-    side = num_cells * tile_px
-    whole = tf.reshape(whole, [-1, side, side])
-    return whole[:, before : before + size_px, before : before + size_px]
+    equalized = tf.reshape(equalized, [num_cells, num_cells, -1, tile_px, tile_px])
+    equalized = tf.reshape(tf.transpose(equalized, [2, 0, 3, 1, 4]), [-1, side, side])
+    return equalized[:, before : before + size_px, before : before + size_px]
 
 
 def _blend(corners: list[tf.Tensor], far_y: tf.Tensor, far_x: tf.Tensor) -> tf.Tensor:

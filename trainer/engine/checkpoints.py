@@ -72,7 +72,8 @@ class Checkpoints:
 
     def _write(self, arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
         tf.io.gfile.makedirs(self._folder)
-        name = f"{progress.steps_before + progress.step:09d}-{progress.stage:02d}-{progress.epoch:04d}{_SUFFIX}"
+        step = progress.steps_before + progress.step
+        name = f"{step:09d}-{progress.stage:02d}-{progress.epoch:04d}{_SUFFIX}"
         write_tensors(os.path.join(self._folder, name), arrays, {"progress": progress.to_json()})
         for old in self._names()[: -self._num_kept]:
             tf.io.gfile.remove(os.path.join(self._folder, old))

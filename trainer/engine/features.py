@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer.augment.batch import augment_batch
 from trainer.engine.steps import Batch
-from trainer.input.canvases import CanvasRows, Canvases
+from trainer.input.canvases import Canvases, CanvasRows
 from trainer.input.feed import distribute, replica_rows
 from trainer.order import BatchRows
 from trainer.plan import StagePlan
@@ -51,7 +51,12 @@ def compute_feature_views(
     def replica_step(batch: Batch) -> tf.Tensor:
         no_labels = tf.zeros([plan.replica_batch, 1])
         images, _ = augment_batch(
-            batch.canvases, batch.aspects, no_labels, batch.seeds, stage.augmentation, stage.image_px
+            batch.canvases,
+            batch.aspects,
+            no_labels,
+            batch.seeds,
+            stage.augmentation,
+            stage.image_px,
         )
         return tf.cast(frozen(images, training=False), tf.float32)
 
@@ -70,8 +75,12 @@ def compute_feature_views(
 
         feed = distribute(strategy, rows, plan.replica_batch, canvases, 0, num_steps)
         # Rows behind the global batch are padding of the replicas, not examples.
-        parts = [np.asarray(strategy.gather(step(batch), axis=0))[: plan.global_batch] for batch in feed]
+        parts = [
+            np.asarray(strategy.gather(step(batch), axis=0))[: plan.global_batch] for batch in feed
+        ]
         return np.concatenate(parts)[:num_examples]
 
-    features = np.stack([view(plan.first_epoch + number) for number in range(stage.cache_feature_views)])
+    features = np.stack(
+        [view(plan.first_epoch + number) for number in range(stage.cache_feature_views)]
+    )
     return FeatureViews(features, canvases.labels.copy(), plan.first_epoch)

@@ -37,19 +37,31 @@ class AdamW:
             BatchNorm.
     """
 
-    def __init__(self, weights: Mapping[str, tf.Variable], rate_factors: Mapping[str, float], settings: AdamSettings):
+    def __init__(
+        self,
+        weights: Mapping[str, tf.Variable],
+        rate_factors: Mapping[str, float],
+        settings: AdamSettings,
+    ):
         self._weights = dict(weights)
         self._rate_factors = dict(rate_factors)
         self._settings = settings
-        self._first = {name: _zeros_like(variable, name, "m") for name, variable in self._weights.items()}
-        self._second = {name: _zeros_like(variable, name, "v") for name, variable in self._weights.items()}
+        self._first = {
+            name: _zeros_like(variable, name, "m") for name, variable in self._weights.items()
+        }
+        self._second = {
+            name: _zeros_like(variable, name, "v") for name, variable in self._weights.items()
+        }
         self._averages = {
             name: tf.Variable(variable, trainable=False, name=_flat_name(name, "ema"))
             for name, variable in (self._weights.items() if settings.ema_decay else ())
         }
         self._num_updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="num_updates")
         self.loss_scale = tf.Variable(
-            FIRST_LOSS_SCALE if settings.scales_loss else 1.0, dtype=tf.float32, trainable=False, name="loss_scale"
+            FIRST_LOSS_SCALE if settings.scales_loss else 1.0,
+            dtype=tf.float32,
+            trainable=False,
+            name="loss_scale",
         )
         self._good_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="good_steps")
 
@@ -57,7 +69,10 @@ class AdamW:
         """All state by stable names."""
         state = {"optimizer/num_updates": self._num_updates}
         if self._settings.scales_loss:
-            state |= {"optimizer/loss_scale": self.loss_scale, "optimizer/good_steps": self._good_steps}
+            state |= {
+                "optimizer/loss_scale": self.loss_scale,
+                "optimizer/good_steps": self._good_steps,
+            }
         for kind, slots in (("m", self._first), ("v", self._second), ("ema", self._averages)):
             state |= {f"optimizer/{kind}/{name}": variable for name, variable in slots.items()}
         return state
@@ -66,7 +81,9 @@ class AdamW:
         """Pairs (weight, its running average) by name; empty without `ema_decay`."""
         return {name: (self._weights[name], average) for name, average in self._averages.items()}
 
-    def update(self, gradients: Mapping[str, tf.Tensor], rate: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def update(
+        self, gradients: Mapping[str, tf.Tensor], rate: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """One step with float32 gradients of the scaled mean loss.
 
         A gradient that is not finite changes nothing but the loss scale.
@@ -123,7 +140,9 @@ def _select(condition: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def _zeros_like(variable: tf.Variable, name: str, kind: str) -> tf.Variable:
-    return tf.Variable(tf.zeros(variable.shape, tf.float32), trainable=False, name=_flat_name(name, kind))
+    return tf.Variable(
+        tf.zeros(variable.shape, tf.float32), trainable=False, name=_flat_name(name, kind)
+    )
 
 
 def _flat_name(name: str, kind: str) -> str:

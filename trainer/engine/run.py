@@ -90,7 +90,9 @@ class Run:
         self._publish(progress)
         return progress
 
-    def _run_stage(self, plan: StagePlan, progress: Progress, arrays: Mapping[str, np.ndarray]) -> Progress:
+    def _run_stage(
+        self, plan: StagePlan, progress: Progress, arrays: Mapping[str, np.ndarray]
+    ) -> Progress:
         with self._ledger.measure("build"):
             self._open_canvases(plan)
             tf.keras.backend.clear_session()
@@ -150,10 +152,15 @@ class Run:
             return
         for canvases in self._canvases.values():
             canvases.close()
-        splits = [self._manifest.splits[name] for name in ("train", "val") if self._num_examples(name)]
+        splits = [
+            self._manifest.splits[name] for name in ("train", "val") if self._num_examples(name)
+        ]
         num_bytes = sum(split.num_examples for split in splits) * canvas_px**2 * 3
         cache = choose_cache(self._options.cache, num_bytes)
-        self._canvases = {split.name: Canvases(self._options.data_dir, split, canvas_px, cache) for split in splits}
+        self._canvases = {
+            split.name: Canvases(self._options.data_dir, split, canvas_px, cache)
+            for split in splits
+        }
 
     def _examples_of(self, plan: StagePlan, state: StageState) -> Canvases | FeatureViews:
         """What the stage trains on: the canvases, or the frozen network's features of them."""
@@ -182,11 +189,17 @@ class Run:
             return counts.sum() / (len(counts) * np.maximum(counts, 1))
         return np.ones(len(counts))
 
-    def _save_weights(self, plan: StagePlan, state: StageState, stage_name: str, record: EpochRecord) -> str:
+    def _save_weights(
+        self, plan: StagePlan, state: StageState, stage_name: str, record: EpochRecord
+    ) -> str:
         name = f"{WEIGHTS_FOLDER}/{plan.index:02d}-{stage_name}-epoch{record.epoch:03d}.safetensors"
         if self._chief:
             tf.io.gfile.makedirs(os.path.join(self._options.run_dir, WEIGHTS_FOLDER))
-            write_tensors(os.path.join(self._options.run_dir, name), state.weights(), self._weights_metadata(plan))
+            write_tensors(
+                os.path.join(self._options.run_dir, name),
+                state.weights(),
+                self._weights_metadata(plan),
+            )
         return name
 
     def _weights_metadata(self, plan: StagePlan) -> dict[str, str]:
@@ -204,12 +217,17 @@ class Run:
         if not self._chief or not tf.io.gfile.isdir(folder):
             return
         for name in tf.io.gfile.listdir(folder):
-            if name.startswith(f"{plan.index:02d}-") and f"{WEIGHTS_FOLDER}/{name}" != progress.carried_file:
+            if (
+                name.startswith(f"{plan.index:02d}-")
+                and f"{WEIGHTS_FOLDER}/{name}" != progress.carried_file
+            ):
                 tf.io.gfile.remove(os.path.join(folder, name))
 
     def _publish(self, progress: Progress) -> None:
         if self._chief and progress.carried_file is not None:
-            arrays, metadata = read_tensors(os.path.join(self._options.run_dir, progress.carried_file))
+            arrays, metadata = read_tensors(
+                os.path.join(self._options.run_dir, progress.carried_file)
+            )
             write_tensors(os.path.join(self._options.run_dir, MODEL_FILE), arrays, metadata)
 
     def _num_examples(self, name: str) -> int:

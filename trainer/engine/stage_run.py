@@ -16,7 +16,14 @@ from trainer.engine.stop import StopSignal
 from trainer.errors import Preempted, TrainingError
 from trainer.input.canvases import Canvases
 from trainer.plan import StagePlan
-from trainer.progress import EpochRecord, Progress, after_epoch, is_better, stage_is_over, with_seconds
+from trainer.progress import (
+    EpochRecord,
+    Progress,
+    after_epoch,
+    is_better,
+    stage_is_over,
+    with_seconds,
+)
 from trainer.recipe import Recipe
 
 _SECS_PER_CALL = 1.0
@@ -25,7 +32,9 @@ _SECS_PER_CALL = 1.0
 class Observer(Protocol):
     """Who watches a run: display, TensorBoard, run record. Called on the chief only."""
 
-    def on_steps(self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float) -> None:
+    def on_steps(
+        self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float
+    ) -> None:
         """After each host call."""
 
     def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
@@ -60,7 +69,12 @@ class StageRun:
             TrainingError: the loss is not a number any more.
         """
         stage = self.plan.stage
-        if progress.step == 0 and progress.epoch == 0 and progress.best_value is None and self.plan.index > 0:
+        if (
+            progress.step == 0
+            and progress.epoch == 0
+            and progress.best_value is None
+            and self.plan.index > 0
+        ):
             progress = self._end_epoch(progress, 0, time.monotonic())
         feed = self.make_feed(progress.step)
         saved_at = epoch_start = time.monotonic()
@@ -71,7 +85,8 @@ class StageRun:
                 self._save(progress)
                 self.checkpoints.wait()
                 raise Preempted(
-                    f"stopped by {reason} in stage {stage.name!r} after step {progress.step} of {self.plan.num_steps}; "
+                    f"stopped by {reason} in stage {stage.name!r} after step {progress.step} of "
+                    f"{self.plan.num_steps}; "
                     "the checkpoint is written; start the same command again to go on"
                 )
             if progress.step == epoch_end:
@@ -89,7 +104,10 @@ class StageRun:
         while progress.step < epoch_end:
             num_steps = min(num_steps, epoch_end - progress.step)
             steps = range(progress.step, progress.step + num_steps)
-            rates = np.array([self.plan.learning_rate_at(step) for step in steps]) * progress.rate_factor
+            rates = (
+                np.array([self.plan.learning_rate_at(step) for step in steps])
+                * progress.rate_factor
+            )
             call_start = time.monotonic()
             first_call = self._first_call
             self.state.steps.run(feed, rates)
@@ -100,14 +118,19 @@ class StageRun:
             progress = dataclasses.replace(progress, step=progress.step + num_steps)
             if not np.isfinite(metrics.loss):
                 raise TrainingError(
-                    f"the loss of stage {self.plan.stage.name!r} is {metrics.loss} after step {progress.step}; "
+                    f"the loss of stage {self.plan.stage.name!r} is {metrics.loss} after step "
+                    f"{progress.step}; "
                     "the last checkpoint is intact; lower the learning rate with "
-                    f"--set stages.{self.plan.stage.name}.learning_rate={self.plan.learning_rate / 3:.1g}"
+                    "--set "
+                    f"stages.{self.plan.stage.name}.learning_rate={self.plan.learning_rate / 3:.1g}"
                 )
             rate = num_steps * self.plan.global_batch / spent
             for observer in self.observers:
                 observer.on_steps(self.plan, progress, metrics.loss, 0.0 if first_call else rate)
-            if self.stop.reason(self._secs_to_finish()) or time.monotonic() - started >= self.checkpoint_secs:
+            if (
+                self.stop.reason(self._secs_to_finish())
+                or time.monotonic() - started >= self.checkpoint_secs
+            ):
                 break
             if not first_call:
                 wanted = round(_SECS_PER_CALL * num_steps / max(spent, 1e-6))
@@ -130,7 +153,8 @@ class StageRun:
                 stage=stage.name,
                 epoch=epoch,
                 step=progress.steps_before + progress.step,
-                learning_rate=self.plan.learning_rate_at(max(0, progress.step - 1)) * progress.rate_factor,
+                learning_rate=self.plan.learning_rate_at(max(0, progress.step - 1))
+                * progress.rate_factor,
                 train_loss=metrics.loss if trained else None,
                 train_accuracy=metrics.accuracy if trained else None,
                 val_loss=val_loss,

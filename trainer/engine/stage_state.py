@@ -33,10 +33,19 @@ class StageState:
             factors = {name: stage.layer_decay ** self.cut.depth[name] for name in weights}
             self.optimizer = AdamW(weights, factors, _adam_settings(recipe, plan))
             self.steps = TrainSteps(
-                strategy, plan, self.cut, self.optimizer, num_classes, class_weights, compile_with_xla, on_features
+                strategy,
+                plan,
+                self.cut,
+                self.optimizer,
+                num_classes,
+                class_weights,
+                compile_with_xla,
+                on_features,
             )
         self._strategy = strategy
-        self._network_variables = {name: variable.value for name, variable in self.network.variables().items()}
+        self._network_variables = {
+            name: variable.value for name, variable in self.network.variables().items()
+        }
         self._swap = tf.function(self._swap_everywhere, autograph=False)
 
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -61,7 +70,7 @@ class StageState:
         return _read(self._all_variables())
 
     def swap_averages(self) -> None:
-        """Exchanges weights and their running averages, exactly; calling it twice changes nothing."""
+        """Exchanges weights and their running averages, exactly; twice changes nothing."""
         if self.optimizer.averaged():
             self._swap()
 
@@ -100,5 +109,7 @@ def _assign(variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarra
     for name, variable in variables.items():
         array = arrays[name]
         if tuple(array.shape) != tuple(variable.shape):
-            raise RuntimeError(f"{name} is {array.shape} in the file and {tuple(variable.shape)} in the network")
+            raise RuntimeError(
+                f"{name} is {array.shape} in the file and {tuple(variable.shape)} in the network"
+            )
         variable.assign(array)

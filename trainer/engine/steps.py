@@ -18,13 +18,12 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.augment.batch import augment_batch, evaluation_batch
-from trainer.augment.config import View
+from trainer.augment.config import IDENTITY, View
 from trainer.engine.losses import cross_entropy, soft_labels
 from trainer.engine.optimizer import AdamW
 from trainer.network.build import StageNetwork
 from trainer.network.layers import dropout_seeds
 from trainer.plan import StagePlan
-
 
 MAX_STEPS_PER_CALL = 100
 
@@ -58,7 +57,7 @@ class TrainMetrics:
 
 
 class TrainSteps:
-    """`run(iterator, rates)` makes len(rates) optimizer steps, up to MAX_STEPS_PER_CALL, in one host call.
+    """`run(iterator, rates)` makes len(rates) optimizer steps in one host call.
 
     Args:
         strategy: where to run.
@@ -95,14 +94,14 @@ class TrainSteps:
         self._forward_backward: Callable[..., Any] = self._gradients
         if compile_with_xla:
             self._forward_backward = tf.function(self._gradients, jit_compile=True, autograph=False)
-        self._steps = tf.function(self._make_steps)
+        self._steps = tf.function(self._make_steps, autograph=False)
 
     def variables(self) -> dict[str, tf.Variable]:
         """State that an exact resume needs besides network and optimizer."""
         return {"train_sums": self._sums}
 
     def run(self, iterator: Iterator[Batch], rates: np.ndarray) -> None:
-        """Takes len(rates) global batches; returns as soon as the work is queued or done."""
+        """Takes len(rates) global batches, up to MAX_STEPS_PER_CALL; returns as soon as the work is queued or done."""
         # Always the same shape, so that a call with another number of steps is not traced again.
         padded = np.zeros(MAX_STEPS_PER_CALL, np.float32)
         padded[: len(rates)] = rates
@@ -125,8 +124,13 @@ class TrainSteps:
         self._sums.assign(tf.zeros([5]))
 
     def _make_steps(self, iterator: Any, rates: tf.Tensor, num_steps: tf.Tensor) -> None:
-        for index in tf.range(num_steps):
+        def step(index: tf.Tensor) -> tf.Tensor:
             self._strategy.run(self._replica_step, args=(next(iterator), rates[index]))
+            return index + 1
+
+        tf.while_loop(
+            lambda index: index < num_steps, step, [tf.constant(0)], parallel_iterations=1
+        )
 
     def _replica_step(self, batch: Batch, rate: tf.Tensor) -> None:
         parts = [tf.split(tensor, self._plan.num_micro_batches) for tensor in batch]
@@ -140,7 +144,8 @@ class TrainSteps:
         if replicas > 1:
             context = tf.distribute.get_replica_context()
             reduced = context.all_reduce(
-                tf.distribute.ReduceOp.SUM, total + [tf.identity(value) / replicas for value in statistics]
+                tf.distribute.ReduceOp.SUM,
+                total + [tf.identity(value) / replicas for value in statistics],
             )
             total, means = reduced[: len(total)], reduced[len(total) :]
             for variable, mean in zip(statistics, means, strict=True):
@@ -149,7 +154,9 @@ class TrainSteps:
         # The loss was divided by the full global batch; the last batch of a stage may hold less.
         fill = self._plan.global_batch / tf.maximum(sums[2], 1.0)
         gradients = [gradient * fill for gradient in gradients]
-        norm, finite = self._optimizer.update(dict(zip(self._variables, gradients, strict=True)), rate)
+        norm, finite = self._optimizer.update(
+            dict(zip(self._variables, gradients, strict=True)), rate
+        )
         skipped = 1.0 - tf.cast(finite, tf.float32)
         added = tf.concat([sums, [skipped]], 0)
         self._sums.assign(tf.concat([self._sums[:4] + added, [norm]], 0))
@@ -165,7 +172,9 @@ class TrainSteps:
             losses = cross_entropy(logits, targets)
             scaled = tf.reduce_sum(losses * weights) * loss_scale / self._plan.global_batch
         gradients = tape.gradient(scaled, trainable)
-        hits = tf.cast(tf.equal(tf.argmax(logits, -1, output_type=tf.int32), batch.labels), tf.float32)
+        hits = tf.cast(
+            tf.equal(tf.argmax(logits, -1, output_type=tf.int32), batch.labels), tf.float32
+        )
         sums = tf.stack(
             [
                 tf.reduce_sum(losses * batch.weights),
@@ -192,14 +201,23 @@ class EvaluationStep:
     """`run(batch)` gives logits; dropout off, moving statistics, the evaluation geometry."""
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, network: Any, augmentation: Any, image_px: int, view: View = View()
+        self,
+        strategy: tf.distribute.Strategy,
+        network: Any,
+        augmentation: Any,
+        image_px: int,
+        view: View = IDENTITY,
     ):
         def replica_step(batch: Batch) -> tf.Tensor:
-            images = evaluation_batch(batch.canvases, batch.aspects, augmentation, image_px, view=view)
+            images = evaluation_batch(
+                batch.canvases, batch.aspects, augmentation, image_px, view=view
+            )
             return tf.cast(network(images, training=False), tf.float32)
 
         self._strategy = strategy
-        self._step = tf.function(lambda batch: strategy.run(replica_step, args=(batch,)), autograph=False)
+        self._step = tf.function(
+            lambda batch: strategy.run(replica_step, args=(batch,)), autograph=False
+        )
 
     def run(self, batch: Batch) -> np.ndarray:
         """Logits float32 [rows over all replicas, K], in row order, the same on every worker."""

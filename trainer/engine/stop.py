@@ -22,7 +22,9 @@ def parse_duration(text: str) -> float:
         return float(text)
     parts = re.findall(r"(\d+)([hms])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise RecipeError(f"duration {text!r} is not understood; need for example 8h40m, 90m or 30s; write it so")
+        raise RecipeError(
+            f"duration {text!r} is not understood; need for example 8h40m, 90m or 30s; write it so"
+        )
     return float(sum(int(number) * _UNITS[unit] for number, unit in parts))
 
 
@@ -36,7 +38,9 @@ class StopSignal:
 
     def __init__(self, deadline_secs: float | None):
         self._terminated = False
-        self._deadline = None if deadline_secs is None else psutil.Process().create_time() + deadline_secs
+        self._deadline = (
+            None if deadline_secs is None else psutil.Process().create_time() + deadline_secs
+        )
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def reason(self, secs_to_finish: float) -> str | None:

@@ -39,9 +39,13 @@ def read_tensors(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         metadata = _metadata(data)
     except (tf.errors.OpError, OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be read ({reason}); need a whole file written by this program") from error
+        raise DataError(
+            f"{path} cannot be read ({reason}); need a whole file written by this program"
+        ) from error
     if metadata.get("sha256") != _checksum(arrays):
-        raise DataError(f"{path} was changed after it was written (checksum differs); use another one")
+        raise DataError(
+            f"{path} was changed after it was written (checksum differs); use another one"
+        )
     return arrays, metadata
 
 

@@ -66,7 +66,14 @@ class Canvases:
         num_threads: decoding threads; Pillow lets go of the interpreter lock while it decodes.
     """
 
-    def __init__(self, data_dir: str, split: Split, canvas_px: int, cache: str, num_threads: int | None = None):
+    def __init__(
+        self,
+        data_dir: str,
+        split: Split,
+        canvas_px: int,
+        cache: str,
+        num_threads: int | None = None,
+    ):
         self.num_examples = split.num_examples
         self.canvas_px = canvas_px
         self.dtype = np.uint8
@@ -110,11 +117,15 @@ class Canvases:
             images = np.stack([canvas for canvas, _ in decoded])
         else:
             missing = np.unique(indices[~self._filled[indices]])
-            for index, (canvas, _) in zip(missing, self._pool.map(self._decode, missing.tolist()), strict=True):
+            for index, (canvas, _) in zip(
+                missing, self._pool.map(self._decode, missing.tolist()), strict=True
+            ):
                 self._images[index] = canvas
                 self._filled[index] = True
             images = self._images[indices]
-        return CanvasRows(images=images, aspects=self._aspects[indices], labels=self._labels[indices])
+        return CanvasRows(
+            images=images, aspects=self._aspects[indices], labels=self._labels[indices]
+        )
 
     def close(self) -> None:
         """Ends the threads and lets go of the memory."""
@@ -144,7 +155,9 @@ class Canvases:
                 return parse_example(self._remote_shard(number, path)[row])
             return next(read_records_at(path, shard.offsets[row : row + 1]))
         except OSError as error:
-            raise DataError(f"{path} cannot be read ({error}); copy or build the data again") from error
+            raise DataError(
+                f"{path} cannot be read ({error}); copy or build the data again"
+            ) from error
 
     def _remote_shard(self, number: int, path: str) -> list[bytes]:
         """A shard of a bucket is fetched whole, once; only the newest two are kept."""
@@ -175,5 +188,5 @@ def _allocate(shape: Sequence[int], cache: str) -> np.ndarray | None:
     if cache == "memory":
         return np.empty(shape, np.uint8)
     # Unnamed: the space comes back when the process ends, however it ends.
-    file = tempfile.TemporaryFile(prefix="canvases-")
+    file = tempfile.TemporaryFile(prefix="canvases-")  # noqa: SIM115 - lives with the map
     return np.memmap(file, np.uint8, mode="w+", shape=tuple(shape))

@@ -20,9 +20,14 @@ _PARALLEL_BATCHES = 2
 
 
 def train_feed(
-    strategy: tf.distribute.Strategy, canvases: Any, order: Order, plan: StagePlan, seed: int, first_step: int
+    strategy: tf.distribute.Strategy,
+    canvases: Any,
+    order: Order,
+    plan: StagePlan,
+    seed: int,
+    first_step: int,
 ) -> Iterator[Batch]:
-    """Endless distributed batches of a stage from `first_step` on; steps behind its end are padding."""
+    """Endless distributed batches of a stage from `first_step` on; padding behind its end."""
 
     def rows(step: int, replica: int) -> tuple[np.ndarray, ...]:
         return replica_rows(canvases, order.batch(step), plan, seed, replica)
@@ -30,7 +35,9 @@ def train_feed(
     return iter(distribute(strategy, rows, plan.replica_batch, canvases, first_step, None))
 
 
-def evaluation_feed(strategy: tf.distribute.Strategy, canvases: Canvases, replica_batch: int) -> Any:
+def evaluation_feed(
+    strategy: tf.distribute.Strategy, canvases: Canvases, replica_batch: int
+) -> Any:
     """Distributed batches over the whole split in index order, the last one padded."""
     replicas = strategy.num_replicas_in_sync
     num_steps = -(-canvases.num_examples // (replica_batch * replicas))
@@ -48,12 +55,17 @@ def evaluation_feed(strategy: tf.distribute.Strategy, canvases: Canvases, replic
 
 def example_seeds(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """int32 [B, 2]: what is random about an example, from (run seed, epoch, record index) alone."""
-    keys = {int(epoch): np.random.SeedSequence([seed, int(epoch)]).generate_state(1)[0] for epoch in np.unique(epochs)}
+    keys = {
+        int(epoch): np.random.SeedSequence([seed, int(epoch)]).generate_state(1)[0]
+        for epoch in np.unique(epochs)
+    }
     first = np.array([keys[int(epoch)] for epoch in epochs], np.uint32)
     return np.stack([first, indices.astype(np.uint32)], axis=-1).view(np.int32)
 
 
-def replica_rows(canvases: Any, batch: BatchRows, plan: StagePlan, seed: int, replica: int) -> tuple[np.ndarray, ...]:
+def replica_rows(
+    canvases: Any, batch: BatchRows, plan: StagePlan, seed: int, replica: int
+) -> tuple[np.ndarray, ...]:
     """The replica's share of a global batch; rows behind its end repeat the first with weight 0."""
     positions = np.arange(replica * plan.replica_batch, (replica + 1) * plan.replica_batch)
     real = positions < plan.global_batch
@@ -61,11 +73,22 @@ def replica_rows(canvases: Any, batch: BatchRows, plan: StagePlan, seed: int, re
     indices, epochs = batch.indices[positions], batch.epochs[positions]
     gathered = canvases.gather(indices, epochs)
     weights = np.where(real, batch.weights[positions], 0).astype(np.float32)
-    return gathered.images, gathered.aspects, gathered.labels, weights, example_seeds(seed, epochs, indices)
+    return (
+        gathered.images,
+        gathered.aspects,
+        gathered.labels,
+        weights,
+        example_seeds(seed, epochs, indices),
+    )
 
 
 def distribute(
-    strategy: tf.distribute.Strategy, rows: Any, replica_batch: int, canvases: Any, first_step: int, num_steps: int | None
+    strategy: tf.distribute.Strategy,
+    rows: Any,
+    replica_batch: int,
+    canvases: Any,
+    first_step: int,
+    num_steps: int | None,
 ) -> Any:
     """A distributed dataset of `rows(step, replica)`, endless if `num_steps` is None."""
     canvas_shape = canvases.row_shape
@@ -83,7 +106,9 @@ def distribute(
             types = (canvas_dtype, tf.float32, tf.int32, tf.float32, tf.int32)
             parts = tf.numpy_function(load, [index], types)
             shapes = ((replica_batch, *canvas_shape), *[(replica_batch,)] * 3, (replica_batch, 2))
-            return Batch(*(tf.ensure_shape(part, shape) for part, shape in zip(parts, shapes, strict=True)))
+            return Batch(
+                *(tf.ensure_shape(part, shape) for part, shape in zip(parts, shapes, strict=True))
+            )
 
         end = 2**62 if num_steps is None else (first_step + num_steps) * local
         dataset = tf.data.Dataset.range(first_step * local, end)

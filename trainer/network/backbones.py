@@ -82,11 +82,13 @@ def drop_connect_rates(block_names: Sequence[str], rate: float) -> dict[str, flo
 
 
 def _make_tiny(shape: tuple[int, int, int]) -> "keras.Model":
-    """A small residual network with EfficientNet's names: trains from nothing on a CPU in minutes."""
+    """A small residual network with EfficientNet's names that trains from nothing in minutes."""
     import keras
     from keras import layers
 
-    def convolution(x: Any, filters: int, name: str, size: int = 3, strides: int = 1, active: bool = True) -> Any:
+    def convolution(
+        x: Any, filters: int, name: str, size: int = 3, strides: int = 1, active: bool = True
+    ) -> Any:
         x = layers.Conv2D(
             filters,
             size,
@@ -111,5 +113,3 @@ def _make_tiny(shape: tuple[int, int, int]) -> "keras.Model":
         x = layers.Add(name=f"block{number}b_add")([x, shortcut])
     x = convolution(x, 256, "top", size=1)
     return keras.Model(pixels, x, name="tiny")
-
-

@@ -15,7 +15,12 @@ import keras
 
 from trainer.errors import RecipeError
 from trainer.network.backbones import drop_connect_rates, make_trunk, scaling_of
-from trainer.network.layers import FoldedConv2D, FoldedDepthwiseConv2D, FoldingBatchNormalization, SeededDropout
+from trainer.network.layers import (
+    FoldedConv2D,
+    FoldedDepthwiseConv2D,
+    FoldingBatchNormalization,
+    SeededDropout,
+)
 from trainer.overrides import nearest
 from trainer.recipe import TRAIN_ALL, TRAIN_HEAD, Recipe, Stage
 
@@ -39,7 +44,9 @@ class Network:
     def variables(self) -> dict[str, keras.Variable]:
         """Every variable by its stable name `<layer>/<variable>`."""
         return {
-            f"{layer.name}/{variable.name}": variable for layer in self.model.layers for variable in layer.variables
+            f"{layer.name}/{variable.name}": variable
+            for layer in self.model.layers
+            for variable in layer.variables
         }
 
 
@@ -74,7 +81,9 @@ def build_network(recipe: Recipe, num_classes: int, image_px: int) -> Network:
         scaling = scaling_of(recipe.backbone)
         pixels = keras.Input((image_px, image_px, 3), dtype="float32", name="pixels")
         # In float32 also under mixed precision: bfloat16 holds 8 bits of a pixel's 8 bits and more.
-        x = keras.layers.Rescaling(list(scaling.scale), list(scaling.offset), dtype="float32", name="scaling")(pixels)
+        x = keras.layers.Rescaling(
+            list(scaling.scale), list(scaling.offset), dtype="float32", name="scaling"
+        )(pixels)
         features = _rebuild(make_trunk(recipe.backbone, image_px), x, recipe.drop_connect)
         x = keras.layers.GlobalAveragePooling2D(name="head_pool")(features)
         x = FoldingBatchNormalization(momentum=0.9, name="head_bn")(x)
@@ -125,7 +134,12 @@ def cut_for_stage(network: Network, stage: Stage) -> StageNetwork:
         frozen = keras.Model(model.input, cut, name="frozen")
         trained = keras.Model(cut, model.output, name="trained")
     return StageNetwork(
-        network=network, frozen=frozen, trained=trained, trainable=trainable, statistics=statistics, depth=depth
+        network=network,
+        frozen=frozen,
+        trained=trained,
+        trainable=trainable,
+        statistics=statistics,
+        depth=depth,
     )
 
 
@@ -137,20 +151,25 @@ def border_block(blocks: Sequence[str], train_from: str) -> str:
         return HEAD
     if train_from not in blocks:
         raise RecipeError(
-            f"train_from={train_from!r} is not a block of this backbone; {nearest(train_from, (TRAIN_HEAD, TRAIN_ALL, *blocks))}"
+            f"train_from={train_from!r} is not a block of this backbone; "
+            f"{nearest(train_from, (TRAIN_HEAD, TRAIN_ALL, *blocks))}"
         )
     return train_from
 
 
 def block_of(layer_name: str) -> str | None:
-    """`block2a_expand_conv` -> `block2a`; None for the layers before the stem, which hold nothing."""
+    """`block2a_expand_conv` -> `block2a`; None for the layers in front of the stem."""
     match = re.match(r"(stem|block\d+[a-z]+|top|head)_", layer_name)
     return match.group(1) if match else None
 
 
 def _block_names(model: keras.Model) -> tuple[str, ...]:
-    names = dict.fromkeys(block for layer in model.layers if (block := block_of(layer.name)) is not None)
-    orphans = [layer.name for layer in model.layers if layer.variables and block_of(layer.name) is None]
+    names = dict.fromkeys(
+        block for layer in model.layers if (block := block_of(layer.name)) is not None
+    )
+    orphans = [
+        layer.name for layer in model.layers if layer.variables and block_of(layer.name) is None
+    ]
     if orphans:
         raise RuntimeError(f"layers with variables outside of every block: {orphans}")
     return tuple(names)
@@ -173,12 +192,16 @@ def _rebuild(trunk: keras.Model, x: Any, drop_connect: float) -> Any:
     layers = [layer for layer in trunk.layers if block_of(layer.name) is not None]
     dropouts = [layer.name for layer in layers if isinstance(layer, keras.layers.Dropout)]
     blocks = dict.fromkeys(str(block_of(layer.name)) for layer in layers)
-    rates = drop_connect_rates([block for block in blocks if block not in (STEM, TOP)], drop_connect)
+    rates = drop_connect_rates(
+        [block for block in blocks if block not in (STEM, TOP)], drop_connect
+    )
     tensors = {id(layers[0].input): x}
     for layer in layers:
         if isinstance(layer, keras.layers.Dropout):
             number = HEAD_DROPOUT_NUMBER + 1 + dropouts.index(layer.name)
-            ours = SeededDropout(rates[str(block_of(layer.name))], number, whole_example=True, name=layer.name)
+            ours = SeededDropout(
+                rates[str(block_of(layer.name))], number, whole_example=True, name=layer.name
+            )
         else:
             ours = _our_class(layer).from_config(layer.get_config())
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]

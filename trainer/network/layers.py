@@ -53,7 +53,9 @@ class SeededDropout(keras.layers.Layer):
             return inputs
         seeds = getattr(_current, "seeds", None)
         if seeds is None:
-            raise RuntimeError("SeededDropout in training needs `with dropout_seeds(seeds):` around the call")
+            raise RuntimeError(
+                "SeededDropout in training needs `with dropout_seeds(seeds):` around the call"
+            )
         shape = inputs.shape
         num_draws = 1 if self.whole_example else shape[1:].num_elements()
         keep = _uniform(seeds, _DROPOUT_STREAMS + self.number, num_draws) >= self.rate
@@ -90,7 +92,7 @@ class FoldingBatchNormalization(keras.layers.BatchNormalization):
         return inputs if self.folded else super().call(inputs, training=training, mask=mask)
 
     def scale_and_shift(self) -> tuple[tf.Tensor, tf.Tensor] | None:
-        """The normalisation as y = x * scale + shift, float32 [C] each; None unless it is folded."""
+        """The normalisation as y = x * scale + shift, float32 [C] each; None unless folded."""
         if not self.folded:
             return None
         scale = tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
@@ -139,5 +141,7 @@ class FoldedDepthwiseConv2D(_Folded, keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel, shift = self.fold(tf.convert_to_tensor(self.kernel), depthwise=True)
-        outputs = keras.ops.depthwise_conv(inputs, kernel, strides=self.strides, padding=self.padding)
+        outputs = keras.ops.depthwise_conv(
+            inputs, kernel, strides=self.strides, padding=self.padding
+        )
         return outputs if shift is None else tf.nn.bias_add(outputs, shift)

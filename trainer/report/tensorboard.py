@@ -18,7 +18,9 @@ class TensorBoardScalars:
         self._train = tf.summary.create_file_writer(os.path.join(folder, "train"))
         self._validation = tf.summary.create_file_writer(os.path.join(folder, "validation"))
 
-    def on_steps(self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float) -> None:
+    def on_steps(
+        self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float
+    ) -> None:
         """Speed and learning rate after each host call."""
         step = progress.steps_before + progress.step
         with self._train.as_default(step=step):

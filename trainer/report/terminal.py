@@ -18,7 +18,9 @@ class TerminalProgress:
         self._last_line = time.monotonic()
         self._images_per_sec: dict[int, float] = {}
 
-    def on_steps(self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float) -> None:
+    def on_steps(
+        self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float
+    ) -> None:
         """One line, at most every few seconds where it cannot be overwritten."""
         if images_per_sec > 0:
             before = self._images_per_sec.get(plan.index, images_per_sec)
@@ -27,10 +29,15 @@ class TerminalProgress:
         if not self._live and now - self._last_line < _SECS_BETWEEN_PLAIN_LINES:
             return
         self._last_line = now
-        text = f"{self._where(plan, progress)}  step {progress.step}/{plan.num_steps}  loss {loss:.3f}"
+        text = (
+            f"{self._where(plan, progress)}  step {progress.step}/{plan.num_steps}  loss {loss:.3f}"
+        )
         if plan.index in self._images_per_sec:
-            text += f"  {self._images_per_sec[plan.index]:.0f} images/s  {self._time_left(plan, progress)} left"
-        print(f"\r\x1b[2K{text}" if self._live else text, end="" if self._live else "\n", flush=True)
+            speed = self._images_per_sec[plan.index]
+            text += f"  {speed:.0f} images/s  {self._time_left(plan, progress)} left"
+        print(
+            f"\r\x1b[2K{text}" if self._live else text, end="" if self._live else "\n", flush=True
+        )
 
     def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
         """A line that stays."""
@@ -50,7 +57,8 @@ class TerminalProgress:
 
     def _where(self, plan: StagePlan, progress: Progress) -> str:
         epoch = min(progress.epoch + 1, plan.stage.epochs)
-        return f"stage {plan.index + 1}/{len(self._plans)} {plan.stage.name}  epoch {epoch}/{plan.stage.epochs}"
+        stage = f"stage {plan.index + 1}/{len(self._plans)} {plan.stage.name}"
+        return f"{stage}  epoch {epoch}/{plan.stage.epochs}"
 
     def _time_left(self, plan: StagePlan, progress: Progress) -> str:
         """Of this stage; later stages run at another size and speed."""

@@ -24,7 +24,9 @@ def split_cpu_once() -> None:
     """Makes logical devices; they must exist before anything else touches TensorFlow."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     if tf.config.get_logical_device_configuration(cpu) is None:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * NUM_DEVICES)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * NUM_DEVICES
+        )
 
 
 split_cpu_once()
@@ -97,7 +99,9 @@ class Recorder:
     losses: list[float] = field(default_factory=list)
     records: list[EpochRecord] = field(default_factory=list)
 
-    def on_steps(self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float) -> None:
+    def on_steps(
+        self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float
+    ) -> None:
         self.losses.append(loss)
 
     def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
@@ -129,7 +133,9 @@ def start_run(data_dir: Path, manifest: Manifest) -> Callable[..., Progress]:
             plans=plans,
             manifest=manifest,
             seed=1,
-            options=RunOptions(run_dir=str(run_dir), data_dir=str(data_dir), cache="memory", **options),
+            options=RunOptions(
+                run_dir=str(run_dir), data_dir=str(data_dir), cache="memory", **options
+            ),
             initial_weights=lambda expected: {},
             stop=StopAfter(stop_after),
             observers=(recorder or Recorder(),),
@@ -139,7 +145,9 @@ def start_run(data_dir: Path, manifest: Manifest) -> Callable[..., Progress]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(start_run: Callable[..., Progress], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorder]:
+def undisturbed(
+    start_run: Callable[..., Progress], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Recorder]:
     """A run of `two_stages` on one device from start to end."""
     run_dir, recorder = tmp_path_factory.mktemp("undisturbed"), Recorder()
     start_run(run_dir, recorder=recorder)
@@ -154,7 +162,9 @@ def model_of(run_dir: Path) -> dict[str, np.ndarray]:
     return read_tensors(str(run_dir / MODEL_FILE))[0]
 
 
-def assert_same_weights(run_dir: Path, expected: Path, rtol: float = 0.0, atol: float = 0.0) -> None:
+def assert_same_weights(
+    run_dir: Path, expected: Path, rtol: float = 0.0, atol: float = 0.0
+) -> None:
     ours, theirs = model_of(run_dir), model_of(expected)
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():

@@ -17,10 +17,11 @@ PX = 32
 
 
 def random_weights(network: Network, seed: int) -> dict[str, np.ndarray]:
-    """Fresh kernels and BatchNorm variables away from 0 and 1, so that every one of them matters."""
+    """Fresh kernels, and BatchNorm variables away from 0 and 1, so that every one matters."""
     rng = np.random.default_rng(seed)
     return {
-        name: np.asarray(variable) + (rng.uniform(0.0, 0.4, variable.shape) if "_bn/" in name else 0.0)
+        name: np.asarray(variable)
+        + (rng.uniform(0.0, 0.4, variable.shape) if "_bn/" in name else 0.0)
         for name, variable in network.variables().items()
     }
 
@@ -39,7 +40,9 @@ def backbone_and_reference(request: pytest.FixtureRequest) -> tuple[Network, ker
     """Our network, and Keras' own without any preprocessing, both with the same weights."""
     keras.utils.set_random_seed(1)
     network = build_network(make_recipe(backbone=request.param), 4, PX)
-    whole = getattr(keras.applications, request.param)(include_top=False, weights=None, input_shape=(PX, PX, 3))
+    whole = getattr(keras.applications, request.param)(
+        include_top=False, weights=None, input_shape=(PX, PX, 3)
+    )
     first = next(layer for layer in whole.layers if layer.name.startswith("stem"))
     reference = keras.Model(first.input, whole.output)
     arrays = random_weights(network, seed=2)
@@ -47,7 +50,10 @@ def backbone_and_reference(request: pytest.FixtureRequest) -> tuple[Network, ker
     for layer in whole.layers:
         for variable in layer.variables:
             name = f"{layer.name}/{variable.name}"
-            if layer.name.startswith(("stem", "block", "top")) and "seed_generator" not in variable.path:
+            if (
+                layer.name.startswith(("stem", "block", "top"))
+                and "seed_generator" not in variable.path
+            ):
                 variable.assign(arrays[name])
     return network, reference
 
@@ -57,11 +63,15 @@ def features(network: Network, images: np.ndarray) -> np.ndarray:
     return np.asarray(keras.Model(network.model.input, head.input)(images, training=False))
 
 
-def test_pixels_are_scaled_by_mean_and_deviation(backbone_and_reference: tuple[Network, keras.Model]) -> None:
+def test_pixels_are_scaled_by_mean_and_deviation(
+    backbone_and_reference: tuple[Network, keras.Model],
+) -> None:
     network, reference = backbone_and_reference
     scaled = (pixels() / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
     expected = np.asarray(reference(scaled.astype(np.float32), training=False))
-    np.testing.assert_allclose(features(network, pixels()), expected, rtol=2e-3, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        features(network, pixels()), expected, rtol=2e-3, atol=1e-4 * np.abs(expected).max()
+    )
 
 
 # Keras 3.15 saves variables through NumPy's older array protocol.
@@ -74,7 +84,8 @@ def test_scaling_survives_save_and_reload(
     network.model.save(path)
     reloaded = keras.saving.load_model(path)
     np.testing.assert_array_equal(
-        np.asarray(reloaded(pixels(), training=False)), np.asarray(network.model(pixels(), training=False))
+        np.asarray(reloaded(pixels(), training=False)),
+        np.asarray(network.model(pixels(), training=False)),
     )
 
 
@@ -104,12 +115,16 @@ def test_a_cut_network_computes_the_same(tiny: Network, train_from: str) -> None
     expected = np.asarray(tiny.model(pixels(), training=False))
     cut = cut_for_stage(tiny, make_stage(train_from=train_from))
     inputs = pixels() if cut.frozen is None else cut.frozen(pixels(), training=False)
-    np.testing.assert_allclose(np.asarray(cut.trained(inputs, training=False)), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(cut.trained(inputs, training=False)), expected, rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("train_from", ["all", "block2a", "head"])
 @pytest.mark.parametrize("batch_norm", ["frozen", "train"])
-def test_each_variable_is_matched_by_one_rule(tiny: Network, train_from: str, batch_norm: str) -> None:
+def test_each_variable_is_matched_by_one_rule(
+    tiny: Network, train_from: str, batch_norm: str
+) -> None:
     cut = cut_for_stage(tiny, make_stage(train_from=train_from, batch_norm=batch_norm))
     blocks = tiny.blocks[tiny.blocks.index({"all": "stem"}.get(train_from, train_from)) :]
     for name in tiny.variables():
@@ -141,7 +156,10 @@ def test_gradients_through_folded_layers_equal_those_through_batch_norm(tiny: Ne
         with tf.GradientTape() as tape:
             inputs = cut.frozen(pixels(), training=False)
             total = tf.reduce_sum(cut.trained(inputs, training=False) ** 2)
-        return [np.asarray(gradient) for gradient in tape.gradient(total, [kernel.value for kernel in kernels])]
+        return [
+            np.asarray(gradient)
+            for gradient in tape.gradient(total, [kernel.value for kernel in kernels])
+        ]
 
     folded = gradients()
     for layer in folding:
@@ -152,7 +170,7 @@ def test_gradients_through_folded_layers_equal_those_through_batch_norm(tiny: Ne
 
 
 def test_unknown_block_names_the_nearest(tiny: Network) -> None:
-    with pytest.raises(RecipeError, match="did you mean 'block3[ab]'"):
+    with pytest.raises(RecipeError, match=r"did you mean 'block3[ab]'"):
         cut_for_stage(tiny, make_stage(train_from="block3"))
 
 
@@ -174,7 +192,10 @@ def test_dropout_is_a_function_of_the_example_seed() -> None:
 def test_dropout_layers_of_one_network_draw_apart() -> None:
     seeds = tf.constant([[1, 2]])
     with dropout_seeds(seeds):
-        masks = [np.asarray(SeededDropout(0.5, number)(tf.ones([1, 400]), training=True)) for number in (1, 2)]
+        masks = [
+            np.asarray(SeededDropout(0.5, number)(tf.ones([1, 400]), training=True))
+            for number in (1, 2)
+        ]
     assert not np.array_equal(*masks)
 
 
