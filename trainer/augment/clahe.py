@@ -66,8 +66,8 @@ def _luma(images: tf.Tensor) -> tf.Tensor:
 
 def _shift_luma(images: tf.Tensor, luma_bnn: tf.Tensor, equalized_bnn: tf.Tensor) -> tf.Tensor:
     # Y alone changes, Cr and Cb do not: all three channels move by the same amount.
-    change = (equalized_bnn - tf.cast(luma_bnn, tf.float32))[..., tf.newaxis]
-    return tf.clip_by_value(images + change, 0.0, 255.0)
+    change = tf.cast(equalized_bnn, tf.float32) - tf.cast(luma_bnn, tf.float32)
+    return tf.clip_by_value(images + change[..., tf.newaxis], 0.0, 255.0)
 
 
 def _tile_px(size_px: int, num_tiles: int) -> int:
@@ -159,7 +159,7 @@ def _packed(tables: tf.Tensor) -> tf.Tensor:
 
 
 def _look_up_by_gathering(luma_bnn: tf.Tensor, packed: tf.Tensor) -> tf.Tensor:
-    """Equalised luma [B, N, N], with one gather instead of four."""
+    """Equalised luma, uint8 [B, N, N], with one gather instead of four."""
     size_px, num_cells = luma_bnn.shape[1], packed.shape[1]
     position = np.arange(size_px) / _tile_px(size_px, num_cells - 1) + 0.5
     cell = np.floor(position).astype(np.int32)
@@ -176,7 +176,7 @@ def _look_up_by_gathering(luma_bnn: tf.Tensor, packed: tf.Tensor) -> tf.Tensor:
 
 
 def _look_up_by_one_hots(luma_bnn: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
-    """Equalised luma [B, N, N], one cell of every picture at a time."""
+    """Equalised luma, uint8 [B, N, N], one cell of every picture at a time."""
     size_px, num_cells = luma_bnn.shape[1], tables.shape[1] + 1
     tile_px = _tile_px(size_px, num_cells - 1)
     # Cells are as large as tiles and start half a tile early: pad the picture to whole cells.
@@ -198,7 +198,7 @@ def _look_up_by_one_hots(luma_bnn: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
         return _blend(levels, far_y, far_x)
 
     equalized = tf.map_fn(
-        look_up, (cells, *corners), fn_output_signature=tf.float32, parallel_iterations=1
+        look_up, (cells, *corners), fn_output_signature=tf.uint8, parallel_iterations=1
     )
     equalized = tf.reshape(equalized, [num_cells, num_cells, -1, tile_px, tile_px])
     equalized = tf.reshape(tf.transpose(equalized, [2, 0, 3, 1, 4]), [-1, side, side])
@@ -208,4 +208,4 @@ def _look_up_by_one_hots(luma_bnn: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
 def _blend(corners: list[tf.Tensor], far_y: tf.Tensor, far_x: tf.Tensor) -> tf.Tensor:
     top = corners[0] * (1 - far_x) + corners[1] * far_x
     bottom = corners[2] * (1 - far_x) + corners[3] * far_x
-    return tf.round(top * (1 - far_y) + bottom * far_y)
+    return tf.cast(tf.round(top * (1 - far_y) + bottom * far_y), tf.uint8)
