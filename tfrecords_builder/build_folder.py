@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from tfrecords_builder import manifest as manifest_file
+from tfrecords_builder import storage
 from tfrecords_builder.errors import UserError
 from tfrecords_builder.shard_writer import ShardReport, dumps_report, parse_report
 
@@ -24,11 +25,14 @@ class BuildFolderError(UserError):
 
 
 class BuildFolder:
-    """Files of one build below `path`. A shard counts as finished once its report is there."""
+    """Files of one build below `path`, local or `gs://`.
+
+    A shard counts as finished once its report is there.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._state = os.path.join(path, STATE_FOLDER)
+        self._state = storage.join(path, STATE_FOLDER)
 
     def refuse_strangers(self, source: Mapping[str, str]) -> None:
         """Raises unless the folder is new, empty or an earlier build of the same source.
@@ -36,18 +40,18 @@ class BuildFolder:
         Raises:
           BuildFolderError: it holds something else.
         """
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
+        if not storage.is_remote(self.path) and os.path.isfile(self.path):
             raise BuildFolderError(f"--out={self.path!r} is a file; give a folder")
-        if not os.path.isdir(self.path) or not os.listdir(self.path):
+        if storage.is_empty(self.path):
             return
-        try:
-            with open(os.path.join(self._state, "source.json"), encoding="utf-8") as file:
-                known = json.load(file)
-        except FileNotFoundError as error:
+        text = self._read_text(STATE_FOLDER, "source.json")
+        if text is None:
             raise BuildFolderError(
                 f"--out={self.path!r} already holds something that no build of ours wrote; "
                 "give a new or empty folder"
-            ) from error
+            )
+        try:
+            known = json.loads(text)
         except ValueError:
             known = None
         if known != dict(source):
@@ -60,10 +64,19 @@ class BuildFolder:
     def claimed_for(self, source: Mapping[str, str]) -> Iterator[None]:
         """Makes the folder ours for a source, against strangers' files and other builds.
 
+        Cloud Storage has no locks that die with their owner: there, two builds at once into one
+        folder are the caller's to avoid.
+
         Raises:
           BuildFolderError: it holds something else, or another build is writing it.
         """
         self.refuse_strangers(source)
+        with contextlib.nullcontext() if storage.is_remote(self.path) else self._locked():
+            self._write_text(json.dumps(dict(source)), STATE_FOLDER, "source.json")
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         try:
             os.makedirs(self._state, exist_ok=True)
         except OSError as error:
@@ -77,12 +90,11 @@ class BuildFolder:
                 raise BuildFolderError(
                     f"another build is writing {self.path!r}; wait for it or give another --out"
                 ) from error
-            self._write(os.path.join(STATE_FOLDER, "source.json"), json.dumps(dict(source)))
             yield
 
     def file(self, name: str) -> str:
         """Returns the path of one file."""
-        return os.path.join(self.path, name)
+        return storage.join(self.path, name)
 
     def finished_report(
         self, name: str, input_hash: str, *, check_content: bool
@@ -91,33 +103,35 @@ class BuildFolder:
         report = self.read_report(name)
         if report is None or report.input_hash != input_hash:
             return None
+        path = self.file(name)
         try:
-            if os.path.getsize(self.file(name)) != report.num_bytes:
-                return None
-            if check_content and sha256_of(self.file(name)) != report.sha256:
+            if storage.size_of(path) != report.num_bytes:
                 return None
         except FileNotFoundError:
+            return None
+        # An object of Cloud Storage is there whole and checked, or not at all.
+        if check_content and not storage.is_remote(path) and sha256_of(path) != report.sha256:
             return None
         return report
 
     def read_report(self, name: str) -> ShardReport | None:
         """Returns the report of a finished shard, or None."""
+        text = self._read_text(STATE_FOLDER, f"{name}.json")
         try:
-            with open(self._report_path(name), encoding="utf-8") as file:
-                return parse_report(file.read())
-        except (FileNotFoundError, ValueError):
+            return None if text is None else parse_report(text)
+        except ValueError:
             return None
 
     def write_report(self, report: ShardReport) -> None:
         """Marks a shard as finished."""
-        self._write(os.path.join(STATE_FOLDER, f"{report.file}.json"), dumps_report(report))
+        self._write_text(dumps_report(report), STATE_FOLDER, f"{report.file}.json")
 
     def read_sides(self, settings: str | None) -> dict[str, str]:
         """Returns id -> split of the last build, if it had these settings (None: any)."""
+        text = self._read_text(STATE_FOLDER, "sides.json")
         try:
-            with open(os.path.join(self._state, "sides.json"), encoding="utf-8") as file:
-                content = json.load(file)
-        except (FileNotFoundError, ValueError):
+            content = json.loads(text or "")
+        except ValueError:
             return {}
         if settings is not None and content["settings"] != settings:
             return {}
@@ -127,49 +141,43 @@ class BuildFolder:
     def write_sides(self, settings: str, sides: Mapping[str, str]) -> None:
         """Remembers on which side every photo is."""
         content = {"settings": settings, "sides": dict(sorted(sides.items()))}
-        self._write(os.path.join(STATE_FOLDER, "sides.json"), json.dumps(content))
+        self._write_text(json.dumps(content), STATE_FOLDER, "sides.json")
 
     def read_manifest(self) -> str | None:
         """Returns the text of the manifest of an earlier, finished build, or None."""
-        try:
-            with open(self.file(manifest_file.FILE_NAME), encoding="utf-8") as file:
-                return file.read()
-        except (FileNotFoundError, UnicodeDecodeError):
-            return None
+        return self._read_text(manifest_file.FILE_NAME)
 
     def remove_manifest(self) -> None:
         """Marks the folder as unfinished."""
         with contextlib.suppress(FileNotFoundError):
-            os.remove(self.file(manifest_file.FILE_NAME))
+            storage.remove(self.file(manifest_file.FILE_NAME))
 
     def remove_shards_except(self, names: set[str]) -> None:
         """Removes shards of earlier plans and the temporary files of killed builds."""
         for folder in (self.path, self._state):
-            for name in os.listdir(folder):
+            for name in storage.list_names(folder):
                 shard = name.removesuffix(".json")
                 is_old = _SHARD_PATTERN.fullmatch(shard) and shard not in names
                 if is_old or _TEMPORARY_PATTERN.fullmatch(name):
-                    os.remove(os.path.join(folder, name))
+                    storage.remove(storage.join(folder, name))
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a small file whole or not at all."""
-        self._write(name, text)
+        self._write_text(text, name)
 
-    def _report_path(self, name: str) -> str:
-        return os.path.join(self._state, f"{name}.json")
+    def _read_text(self, *names: str) -> str | None:
+        try:
+            return storage.read_bytes(storage.join(self.path, *names)).decode()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
 
-    def _write(self, name: str, text: str) -> None:
-        path = self.file(name)
-        temporary = f"{path}.{os.getpid()}.tmp"
+    def _write_text(self, text: str, *names: str) -> None:
         # Only file names that are not UTF-8 need the escape; nothing reads them back.
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        data = text.encode("utf-8", "backslashreplace")
+        storage.write_bytes(storage.join(self.path, *names), data)
 
 
 def sha256_of(path: str) -> str:
-    """Returns the hexadecimal SHA-256 of a file's content."""
+    """Returns the hexadecimal SHA-256 of a local file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,23 +1,31 @@
 """Writes one record file: the unit of work of every runner."""
 
+import functools
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tfrecords_builder import storage
 from tfrecords_builder.encoding import (
     EncodedPhoto,
     EncodingSettings,
     UnusablePhotoError,
     encode_photo,
 )
-from tfrecords_builder.plan import ShardPlan
+from tfrecords_builder.plan import PlannedPhoto, ShardPlan
 from tfrecords_builder.records import Record, frame_parts, make_example
 from tfrecords_builder.sources.base import Photo, Quarantined, Source
 
 WRITE_BUFFER_BYTES = 2**20
+READ_AHEAD = 16
+"""Photos that a worker fetches at the same time from Cloud Storage."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,22 +68,22 @@ def write_shard(
 
     Args:
       shard: what to write.
-      path: local file to write; replaced only once it is complete.
+      path: local or `gs://` file to write; replaced only once it is complete.
       source: gives the bytes of the photos.
       settings: of the encoding.
       input_hash: goes into the report.
       on_photo: called after each photo.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = _temporary_path(path)
     sha256 = hashlib.sha256()
     offset = 0
     stored: list[StoredPhoto] = []
     quarantined: list[Quarantined] = []
     with open(temporary, "wb", buffering=WRITE_BUFFER_BYTES) as file:
-        for planned in shard.photos:
+        for planned, read in _read_ahead(shard.photos, source):
             photo = planned.photo
             try:
-                encoded = read_and_encode(photo, source, settings)
+                encoded = _encode(read, photo, settings)
             except UnusablePhotoError as error:
                 quarantined.append(
                     Quarantined(id=photo.id, locator=photo.locator, reason=str(error))
@@ -101,7 +109,7 @@ def write_shard(
                 )
             )
             on_photo()
-    os.replace(temporary, path)
+    storage.move_into_place(temporary, path)
     return ShardReport(
         file=shard.file,
         split=shard.split,
@@ -142,8 +150,44 @@ def read_and_encode(photo: Photo, source: Source, settings: EncodingSettings) ->
     Raises:
       UnusablePhotoError: it cannot be read or used.
     """
+    return _encode(lambda: source.read(photo), photo, settings)
+
+
+def _encode(read: Callable[[], bytes], photo: Photo, settings: EncodingSettings) -> EncodedPhoto:
     try:
-        data = source.read(photo)
+        data = read()
     except OSError as error:
         raise UnusablePhotoError(f"cannot be read: {error.strerror or error}") from error
     return encode_photo(data, settings, photo.box)
+
+
+def _read_ahead(
+    photos: Sequence[PlannedPhoto], source: Source
+) -> Iterator[tuple[PlannedPhoto, Callable[[], bytes]]]:
+    """Yields every photo with a function that returns its bytes.
+
+    Photos of Cloud Storage are fetched by threads in advance: each waits most of its time.
+    """
+    if not any(storage.is_remote(planned.photo.locator) for planned in photos[:1]):
+        for planned in photos:
+            yield planned, functools.partial(source.read, planned.photo)
+        return
+    with ThreadPoolExecutor(READ_AHEAD) as threads:
+        upcoming = iter(photos)
+        fetched = deque(
+            (planned, threads.submit(source.read, planned.photo))
+            for planned in itertools.islice(upcoming, READ_AHEAD)
+        )
+        while fetched:
+            planned, future = fetched.popleft()
+            yield planned, future.result
+            following = next(upcoming, None)
+            if following is not None:
+                fetched.append((following, threads.submit(source.read, following.photo)))
+
+
+def _temporary_path(path: str) -> str:
+    if not storage.is_remote(path):
+        return f"{path}.{os.getpid()}.tmp"
+    name = path.rsplit("/", maxsplit=1)[-1]
+    return os.path.join(tempfile.gettempdir(), f"{name}.{os.getpid()}.tmp")

@@ -2,6 +2,8 @@
 
 import os
 
+from tfrecords_builder import gcs
+
 GCS_PREFIX = "gs://"
 
 
@@ -24,5 +26,69 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
       FileNotFoundError: there is no such file.
     """
+    path = os.fspath(path)
+    if is_remote(path):
+        return gcs.read_bytes(path)
     with open(path, "rb") as file:
         return file.read()
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Writes a file whole or not at all."""
+    if is_remote(path):
+        gcs.write_bytes(path, data)
+        return
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def move_into_place(temporary: str, path: str) -> None:
+    """Makes a finished local file appear under its final path, whole."""
+    if is_remote(path):
+        gcs.upload_file(temporary, path)
+        os.remove(temporary)
+    else:
+        os.replace(temporary, path)
+
+
+def size_of(path: str) -> int:
+    """Returns the size in bytes.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    return gcs.size_of(path) if is_remote(path) else os.path.getsize(path)
+
+
+def list_names(folder: str) -> list[str]:
+    """Returns the names of the files directly in a folder; none where there is no folder."""
+    if is_remote(folder):
+        start = len(folder.rstrip("/")) + 1
+        names = [file.path[start:] for file in gcs.list_files(folder)]
+        return [name for name in names if "/" not in name]
+    if not os.path.isdir(folder):
+        return []
+    return [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
+
+
+def is_empty(folder: str) -> bool:
+    """Tells whether nothing is in a folder, or no such folder exists."""
+    if is_remote(folder):
+        return next(gcs.list_files(folder), None) is None
+    return not os.path.isdir(folder) or not os.listdir(folder)
+
+
+def remove(path: str) -> None:
+    """Removes one file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    if is_remote(path):
+        gcs.remove(path)
+    else:
+        os.remove(path)

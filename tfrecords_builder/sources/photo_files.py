@@ -5,11 +5,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tfrecords_builder import gcs, storage
 from tfrecords_builder.errors import UserError
 
 MAX_FILE_BYTES = 256 * 2**20
 """A larger "photo" is left out unread: no camera writes one, and it would fill the memory."""
 
+UNPRINTABLE = "file name is not printable UTF-8 text"
 _NOT_PHOTOS = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -40,6 +42,8 @@ def list_photo_files(folder: str) -> list[PhotoFile]:
     Raises:
       SourceError: there is no such folder, or it holds no file.
     """
+    if storage.is_remote(folder):
+        return _list_remote(folder)
     if not os.path.isdir(folder):
         what = "is a file" if os.path.exists(folder) else "does not exist"
         raise SourceError(f"photo folder {folder!r} {what}; give the folder that holds the photos")
@@ -58,8 +62,11 @@ def read_photo_file(path: str) -> bytes:
     Raises:
       OSError: it cannot be read or is larger than `MAX_FILE_BYTES`.
     """
-    with open(path, "rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
+    if storage.is_remote(path):
+        data = storage.read_bytes(path)
+    else:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise OSError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB")
     return data
@@ -72,6 +79,33 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
         for part in re.split(r"(\d+)", text)
         if part
     )
+
+
+def _list_remote(folder: str) -> list[PhotoFile]:
+    start = len(folder.rstrip("/")) + 1
+    files = []
+    for file in gcs.list_files(folder):
+        relative_path = file.path[start:]
+        parts = relative_path.split("/")
+        if any(part.startswith(".") for part in parts) or parts[-1].lower() in _NOT_PHOTOS:
+            continue
+        refusal = None if relative_path.isprintable() else UNPRINTABLE
+        if file.num_bytes > MAX_FILE_BYTES:
+            refusal = f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB"
+        files.append(
+            PhotoFile(
+                relative_path=relative_path,
+                path=file.path,
+                num_bytes=file.num_bytes,
+                version=file.generation,
+                refusal=refusal,
+            )
+        )
+    if not files:
+        raise SourceError(
+            f"photo folder {folder!r} holds no photo; give the folder that holds the photos"
+        )
+    return sorted(files, key=lambda file: natural_key(file.relative_path))
 
 
 def _walk(folder: str, root: str, prefix: str) -> Iterator[PhotoFile]:
@@ -110,5 +144,5 @@ def _photo_file(path: str, relative_path: str, stat: os.stat_result) -> PhotoFil
         path=path,
         num_bytes=stat.st_size,
         version=str(stat.st_mtime_ns),
-        refusal=None if printable else "file name is not printable UTF-8 text",
+        refusal=None if printable else UNPRINTABLE,
     )

@@ -1,0 +1,142 @@
+"""`gs://` in and out, through the real client, against a stand-in that also fails."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("google.cloud.storage")
+
+from tests.tfrecords_builder.gcs_server import GcsServer
+from tests.tfrecords_builder.photos import make_photo, write_photos
+from tfrecords_builder import gcs
+from tfrecords_builder.build import BuildResult, BuildSettings, build
+from tfrecords_builder.build_folder import BuildFolderError
+from tfrecords_builder.manifest import ManifestError, load_manifest
+from tfrecords_builder.sources.folder import FolderSource
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # The client's open sockets.
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+    server = GcsServer()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    gcs._client.cache_clear()
+    yield server
+    gcs._client.cache_clear()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    write_photos(tmp_path / "photos", {"a": 20, "b": 20})
+    return tmp_path / "photos"
+
+
+def put_photos(server: GcsServer, photos: Path) -> None:
+    for path in photos.rglob("*.jpg"):
+        server.put(f"bucket/photos/{path.relative_to(photos)}", path.read_bytes())
+
+
+def build_to(images: object, out: object, **settings: int) -> BuildResult:
+    return build(FolderSource(images=str(images)), BuildSettings(out=str(out), **settings))
+
+
+def records_of(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: data for name, data in files.items() if name.startswith("dataset-")}
+
+
+def local_files(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+
+def test_a_build_into_a_bucket_has_the_bytes_of_a_local_one(
+    server: GcsServer, photos: Path, tmp_path: Path
+) -> None:
+    local = build_to(photos, tmp_path / "out")
+    remote = build_to(photos, "gs://bucket/data", num_workers=2)
+    assert remote.manifest == local.manifest == load_manifest("gs://bucket/data")
+    assert records_of(server.files("bucket/data")) == records_of(local_files(tmp_path / "out"))
+
+
+def test_photos_in_a_bucket_give_the_same_records(
+    server: GcsServer, photos: Path, tmp_path: Path
+) -> None:
+    put_photos(server, photos)
+    build_to(photos, tmp_path / "local")
+    build_to("gs://bucket/photos", tmp_path / "remote")
+    local, remote = (local_files(tmp_path / name) for name in ("local", "remote"))
+    assert records_of(local) == records_of(remote)
+
+
+def test_failing_requests_are_repeated(server: GcsServer, photos: Path) -> None:
+    put_photos(server, photos)
+    server.fail_every = 9
+    result = build_to("gs://bucket/photos", "gs://bucket/data")
+    assert server.num_failures > 3
+    assert result.num_quarantined == 0
+    assert sum(split.num_examples for split in result.manifest.splits.values()) == 40
+
+
+def test_the_same_build_again_does_nothing(server: GcsServer, photos: Path) -> None:
+    build_to(photos, "gs://bucket/data")
+    before = dict(server.objects)
+    assert build_to(photos, "gs://bucket/data").num_shards_written == 0
+    shards = [name for name in before if "dataset-" in name or "manifest" in name]
+    assert {name: before[name] for name in shards} == {
+        name: server.objects[name] for name in shards
+    }
+
+
+def test_a_lost_object_is_written_again_and_an_old_one_removed(
+    server: GcsServer, photos: Path
+) -> None:
+    build_to(photos, "gs://bucket/data")
+    before = records_of(server.files("bucket/data"))
+    name = next(iter(before))
+    del server.objects[f"bucket/data/{name}"]
+    server.put("bucket/data/dataset-train.tfrecord-00000-of-00099", b"old")
+    assert build_to(photos, "gs://bucket/data").num_shards_written == 1
+    assert records_of(server.files("bucket/data")) == before
+
+
+def test_a_changed_object_is_read_again(server: GcsServer, photos: Path, tmp_path: Path) -> None:
+    put_photos(server, photos)
+    build_to("gs://bucket/photos", tmp_path / "out")
+    server.put("bucket/photos/a/3.jpg", make_photo(777))
+    assert build_to("gs://bucket/photos", tmp_path / "out").num_shards_written == 1
+
+
+def test_a_bucket_folder_that_holds_something_else_is_left_alone(
+    server: GcsServer, photos: Path
+) -> None:
+    server.put("bucket/data/thesis.txt", b"precious")
+    with pytest.raises(BuildFolderError, match="already holds something"):
+        build_to(photos, "gs://bucket/data")
+    assert server.files("bucket/data") == {"thesis.txt": b"precious"}
+
+
+def test_large_files_go_up_in_chunks_that_survive_failures(
+    server: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gcs, "UPLOAD_CHUNK_BYTES", 2**20)
+    server.fail_every = 4
+    data = os.urandom(9 * 2**20)
+    (tmp_path / "shard").write_bytes(data)
+    gcs.upload_file(str(tmp_path / "shard"), "gs://bucket/shard")
+    assert server.objects["bucket/shard"][0] == data
+    assert server.num_chunks == 9
+    assert server.num_failures >= 2
+
+
+def test_a_folder_without_a_manifest_is_no_data(server: GcsServer) -> None:
+    with pytest.raises(ManifestError, match="not a finished data folder"):
+        load_manifest("gs://bucket/nothing")
+
+
+def test_a_path_without_a_bucket_is_one_clear_error(server: GcsServer) -> None:
+    with pytest.raises(gcs.CloudStorageError, match="names no bucket"):
+        gcs.read_bytes("gs:///folder")
