@@ -42,6 +42,16 @@ def read_bytes(path: str) -> bytes:
         return data
 
 
+def download_file(path: str, local_path: str) -> None:
+    """Downloads one object; its checksum is compared on the way.
+
+    Raises:
+      FileNotFoundError: there is no such object.
+    """
+    with _clear_errors(path):
+        _blob(path).download_to_filename(local_path, checksum="crc32c", retry=_retry())
+
+
 def write_bytes(path: str, data: bytes) -> None:
     """Writes one object, whole or not at all."""
     with _clear_errors(path):

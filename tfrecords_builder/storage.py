@@ -1,6 +1,9 @@
 """Files by path, local or `gs://`, with the few operations that the builder needs."""
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 
 from tfrecords_builder import gcs
 
@@ -53,6 +56,18 @@ def move_into_place(temporary: str, path: str) -> None:
         os.remove(temporary)
     else:
         os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """Gives a local path to the content of a file, for as long as the block lasts."""
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        local_path = os.path.join(folder, "copy")
+        gcs.download_file(path, local_path)
+        yield local_path
 
 
 def size_of(path: str) -> int:

@@ -9,12 +9,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from absl import flags
 from tqdm import tqdm
 
-from tfrecords_builder import command_line
+from tfrecords_builder import command_line, storage
 from tfrecords_builder.build_folder import sha256_of
 from tfrecords_builder.encoding import KEPT, EncodingSettings, UnusablePhotoError, encode_photo
 from tfrecords_builder.errors import UserError
@@ -63,7 +62,7 @@ def find_problems(
     on_start(sum(split.num_examples for split in manifest.splits.values()))
     tasks = [
         ShardTask(
-            path=os.path.join(data_dir, shard.file),
+            path=storage.join(data_dir, shard.file),
             shard=shard,
             num_classes=len(manifest.classes),
             labelled=split.labelled,
@@ -75,25 +74,33 @@ def find_problems(
     problems = [problem for found in findings for problem in found.problems]
     problems += _check_counts(manifest, findings)
     problems += _check_ids(findings)
-    problems += _check_metadata(Path(data_dir), manifest)
+    problems += _check_metadata(data_dir, manifest)
     return problems
 
 
 def check_shard(task: ShardTask) -> ShardFindings:
     """Reads one record file to its last byte and compares it with the manifest."""
-    shard = task.shard
-    name = os.path.basename(task.path)
+    name = task.shard.file
+    try:
+        with storage.local_copy(task.path) as path:
+            return _check_local_shard(task, path)
+    except (OSError, RecordError) as error:
+        return ShardFindings(problems=(f"{name}: {error}",), ids=(), class_counts=())
+
+
+def _check_local_shard(task: ShardTask, path: str) -> ShardFindings:
+    shard, name = task.shard, task.shard.file
     problems: list[str] = []
     offsets: list[int] = []
+    ids: list[str] = []
     labels: Counter[int] = Counter()
+    size = os.path.getsize(path)
+    if size != shard.num_bytes:
+        problems.append(f"{name}: {size} bytes where the manifest says {shard.num_bytes}")
+    if sha256_of(path) != shard.sha256:
+        problems.append(f"{name}: SHA-256 differs from the manifest")
     try:
-        size = os.path.getsize(task.path)
-        if size != shard.num_bytes:
-            problems.append(f"{name}: {size} bytes where the manifest says {shard.num_bytes}")
-        if sha256_of(task.path) != shard.sha256:
-            problems.append(f"{name}: SHA-256 differs from the manifest")
-        ids = []
-        with open(task.path, "rb") as file:
+        with open(path, "rb") as file:
             for offset, data in read_frames(file, name):
                 record = parse_example(data)
                 offsets.append(offset)
@@ -101,8 +108,8 @@ def check_shard(task: ShardTask) -> ShardFindings:
                 labels[record.label] += 1
                 problems += [f"{name}: {problem}" for problem in _check_record(record, task)]
                 photo_done()
-    except (OSError, RecordError) as error:
-        problems.append(f"{name}: {error}")
+    except RecordError as error:
+        problems.append(str(error))
         return ShardFindings(problems=tuple(problems), ids=(), class_counts=())
     if tuple(offsets) != shard.offsets:
         problems.append(f"{name}: records lie elsewhere than the manifest says")
@@ -149,14 +156,16 @@ def _check_ids(findings: Sequence[ShardFindings]) -> list[str]:
     return [f"id {name!r} is in {count} records" for name, count in counts.items() if count > 1]
 
 
-def _check_metadata(data_dir: Path, manifest: Manifest) -> list[str]:
+def _check_metadata(data_dir: str, manifest: Manifest) -> list[str]:
     problems = []
     for name, text in tfds_files(manifest).items():
-        path = data_dir / name
-        if not path.exists():
+        try:
+            found = storage.read_bytes(storage.join(data_dir, name))
+        except FileNotFoundError:
             problems.append(f"{name} is missing")
-        elif path.read_text(encoding="utf-8", errors="replace") != text:
-            problems.append(f"{name} does not fit the manifest")
+        else:
+            if found != text.encode():
+                problems.append(f"{name} does not fit the manifest")
     return problems
 
 

@@ -15,6 +15,7 @@ from tfrecords_builder.build import BuildResult, BuildSettings, build
 from tfrecords_builder.build_folder import BuildFolderError
 from tfrecords_builder.manifest import ManifestError, load_manifest
 from tfrecords_builder.sources.folder import FolderSource
+from tfrecords_builder.verify import find_problems
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # The client's open sockets.
 
@@ -60,6 +61,16 @@ def test_a_build_into_a_bucket_has_the_bytes_of_a_local_one(
     remote = build_to(photos, "gs://bucket/data", num_workers=2)
     assert remote.manifest == local.manifest == load_manifest("gs://bucket/data")
     assert records_of(server.files("bucket/data")) == records_of(local_files(tmp_path / "out"))
+    assert find_problems("gs://bucket/data") == []
+
+
+def test_damage_in_a_bucket_is_found(server: GcsServer, photos: Path) -> None:
+    build_to(photos, "gs://bucket/data")
+    name = next(name for name in server.objects if "dataset-train" in name)
+    spoilt = bytearray(server.objects[name][0])
+    spoilt[len(spoilt) // 2] ^= 1
+    server.put(name, bytes(spoilt))
+    assert any("SHA-256 differs" in problem for problem in find_problems("gs://bucket/data"))
 
 
 def test_photos_in_a_bucket_give_the_same_records(
