@@ -64,12 +64,12 @@ lock: ## resolve the newest versions into requirements/*.lock
 	@test -n "$(PYTHON)" || { $(no_python); }
 	@$(call make_venv,.venv-lock,$(PYTHON))
 	@$(call PIP,.venv-lock) uv
-	@$(COMPILE) --universal --extra cpu --output-file requirements/cpu.lock pyproject.toml
-	@$(COMPILE) --universal --extra cpu --extra dev --output-file requirements/dev.lock \
+	@$(COMPILE) --universal --extra cpu --extra gcs --output-file requirements/cpu.lock pyproject.toml
+	@$(COMPILE) --universal --extra cpu --extra gcs --extra dev --output-file requirements/dev.lock \
 		--constraint requirements/cpu.lock pyproject.toml
-	@$(COMPILE) $(LINUX) --extra gpu --output-file requirements/gpu.lock \
+	@$(COMPILE) $(LINUX) --extra gpu --extra gcs --output-file requirements/gpu.lock \
 		--constraint requirements/cpu.lock pyproject.toml
-	@$(COMPILE) $(LINUX) --extra tpu --output-file requirements/tpu.lock pyproject.toml
+	@$(COMPILE) $(LINUX) --extra tpu --extra gcs --output-file requirements/tpu.lock pyproject.toml
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) $(VENV_OLDEST) .venv-lock demo build dist *.egg-info .import-linter.log

@@ -1,5 +1,6 @@
 """What a user installs: the wheel and the sdist, outside of the tree; and the locks behind make."""
 
+import ast
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
@@ -92,6 +94,30 @@ def test_lock_pins_exact_versions_and_names_no_host(extra):
 def test_dev_lock_holds_the_very_versions_of_the_cpu_lock():
     cpu, dev = _locked("cpu"), _locked("dev")
     assert {name: dev.get(name) for name in cpu} == cpu
+
+
+def _third_party_imports(folder: Path) -> dict[str, Path]:
+    found = {}
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names = [node.module]
+            found |= {name.split(".")[0]: path for name in names}
+    ours = {*PACKAGES, "tests", "benchmarks", *sys.stdlib_module_names}
+    return {name: path for name, path in found.items() if name not in ours}
+
+
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests"])
+def test_every_import_is_of_a_declared_requirement(folder):
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    extras = set(PROJECT["optional-dependencies"])
+    extras -= {"dev"} if folder == "tests" else {"dev", "test"}
+    declared |= {canonicalize_name(r.name) for extra in extras for r in _requirements(extra)}
+    distributions = packages_distributions()
+    for name, path in _third_party_imports(REPOSITORY / folder).items():
+        providers = {canonicalize_name(found) for found in distributions.get(name, [])}
+        assert providers & declared, f"{path} imports {name}, which pyproject.toml does not declare"
 
 
 @pytest.fixture(scope="module")
