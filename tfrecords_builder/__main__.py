@@ -7,6 +7,7 @@ Examples:
   python -m tfrecords_builder --source=synthetic --num_images=1000 --out=DATA
 """
 
+import functools
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from absl import flags
 from tqdm import tqdm
 
 from tfrecords_builder import command_line, source_flags
+from tfrecords_builder.beam_runner import RUNNERS, run_on_beam
 from tfrecords_builder.build import BuildResult, BuildSettings, build
 from tfrecords_builder.encoding import EncodingSettings
 from tfrecords_builder.errors import UserError
@@ -37,6 +39,8 @@ def define_flags() -> None:
     flags.DEFINE_string("keep_splits", None, "Data folder whose photos stay on their side.")
     flags.DEFINE_integer("shard_mb", 150, "Largest size of a record file, in 10^6 bytes.", 1)
     flags.DEFINE_integer("workers", os.cpu_count() or 1, "Worker processes.", lower_bound=1)
+    flags.DEFINE_enum("runner", "local", ("local", *RUNNERS), "Where the work is done.")
+    flags.DEFINE_string("beam_options", "", "Further options of a Beam pipeline, in one string.")
     flags.DEFINE_integer("max_px", None, "Shrink photos whose longer side is longer.", 1)
     flags.DEFINE_integer("quality", 95, "JPEG quality of photos encoded again.", 1, 100)
     flags.DEFINE_bool("verify_pixels", True, "Decode photos whose bytes are kept.")
@@ -83,7 +87,12 @@ def main() -> None:
             bar.update(done - bar.n)
 
         signal.signal(signal.SIGTERM, _stop)
-        result = build(source, settings, on_start=start, on_progress=show)
+        run_tasks = None
+        if FLAGS.runner != "local":
+            run_tasks = functools.partial(
+                run_on_beam, runner=FLAGS.runner, options=FLAGS.beam_options
+            )
+        result = build(source, settings, on_start=start, on_progress=show, run_tasks=run_tasks)
     print(_summary(result, settings.out, time.monotonic() - started))
 
 

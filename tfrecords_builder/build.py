@@ -81,6 +81,7 @@ def build(
     *,
     on_start: Callable[[int], None] = lambda total: None,
     on_progress: Callable[[int], None] = lambda done: None,
+    run_tasks: Callable[[Sequence[ShardTask]], None] | None = None,
 ) -> BuildResult:
     """Builds or completes the data set in `settings.out`.
 
@@ -92,6 +93,7 @@ def build(
       settings: of the build.
       on_start: called once with the number of photos to write.
       on_progress: called now and then with the number of photos written so far.
+      run_tasks: calls `write_shard_task` for every task; None does it in worker processes here.
 
     Raises:
       UserError: source, settings and folder do not make a data set.
@@ -115,9 +117,12 @@ def build(
         on_start(sum(len(task.shard.photos) for task in tasks))
         # The largest first, so that no worker starts a long one when the others are done.
         tasks.sort(key=lambda task: -len(task.shard.photos))
-        run_in_workers(
-            _write_shard, tasks, num_workers=settings.num_workers, on_progress=on_progress
-        )
+        if run_tasks is not None:
+            run_tasks(tasks)
+        else:
+            run_in_workers(
+                write_shard_task, tasks, num_workers=settings.num_workers, on_progress=on_progress
+            )
         reports = [_report_of(folder, shard.file) for shard in plan.shards]
         quarantined = all_quarantined(listing, reports)
         manifest = make_manifest(listing, plan.classes, reports, settings.split)
@@ -203,7 +208,8 @@ def _unfinished_tasks(
     return tasks
 
 
-def _write_shard(task: ShardTask) -> None:
+def write_shard_task(task: ShardTask) -> None:
+    """Writes one shard and then its report; runs wherever a runner puts it."""
     folder = BuildFolder(task.folder)
     report = write_shard(
         task.shard,
