@@ -28,6 +28,18 @@ class TrainingError(UserError):
     exit_code = 3
 
 
+class LossError(TrainingError):
+    """The loss exploded or is not a number; a capsule holds what led to it.
+
+    Attributes:
+        capsule: its folder.
+    """
+
+    def __init__(self, message: str, capsule: str):
+        super().__init__(message)
+        self.capsule = capsule
+
+
 class Preempted(UserError):
     """Stopped on purpose before the end; the same command goes on from the checkpoint.
 

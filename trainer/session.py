@@ -50,6 +50,7 @@ class SessionOptions:
     xla: bool | None
     deadline: str | None
     checkpoint_every: str
+    max_rollbacks: int
     allow_changes: bool
 
 
@@ -117,9 +118,10 @@ def train(options: SessionOptions) -> None:
             data_dir=options.data_dir,
             cache=options.cache,
             checkpoint_secs=checkpoint_secs,
+            max_rollbacks=options.max_rollbacks,
             compile_with_xla=on_gpu if options.xla is None else options.xla,
         ),
-        initial_weights=_initial_weights(recipe, keeper if chief else None),
+        initial_weights=_initial_weights(recipe, manifest, keeper if chief else None),
         stop=stop,
         observers=(keeper, TerminalProgress(plans), TensorBoardScalars(options.run_dir))
         if chief
@@ -220,20 +222,22 @@ def _open_run(
 
 
 def _initial_weights(
-    recipe: Recipe, keeper: _RecordKeeper | None
+    recipe: Recipe, manifest: Manifest, keeper: _RecordKeeper | None
 ) -> Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, np.ndarray]]:
     def load(expected: Mapping[str, tuple[int, ...]]) -> Mapping[str, np.ndarray]:
         if recipe.weights == NO_WEIGHTS:
             return {}
         from trainer.weights import load_weights
 
-        loaded = load_weights(recipe.weights, recipe.backbone, expected)
+        loaded = load_weights(recipe.weights, recipe.backbone, expected, classes=manifest.classes)
         if keeper is not None:
             print(
                 f"weights: {loaded.description}, {len(loaded.arrays)} of {len(expected)} variables "
                 "filled"
             )
-            keeper.record["weights"] = {"source": loaded.description, "sha256": loaded.sha256}
+            for note in loaded.notes:
+                print(f"weights: {note}")
+            keeper.record["weights"] = loaded.lineage()
         return loaded.arrays
 
     return load

@@ -37,6 +37,9 @@ flags.DEFINE_enum(
 flags.DEFINE_bool("xla", None, "Compile the step with XLA; by default on GPUs only.")
 flags.DEFINE_string("deadline", None, "Stop, saved, after this time from the start: 8h40m, 90m.")
 flags.DEFINE_string("checkpoint_every", "10m", "Time between checkpoints.")
+flags.DEFINE_integer(
+    "max_rollbacks", 0, "Exploded loss: go back to the checkpoint so often, at half the rate.", 0
+)
 flags.DEFINE_bool("allow_changes", False, "Go on with a run although its settings differ.")
 
 
@@ -62,6 +65,7 @@ def main() -> None:
             xla=FLAGS.xla,
             deadline=FLAGS.deadline,
             checkpoint_every=FLAGS.checkpoint_every,
+            max_rollbacks=FLAGS.max_rollbacks,
             allow_changes=FLAGS.allow_changes,
         )
     )

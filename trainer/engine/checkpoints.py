@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -32,6 +33,7 @@ class Checkpoints:
         self._writes = writes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
+        self.longest_write_secs = 0.0
 
     def save(self, arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
         """Starts to write a checkpoint and returns; waits first for the one before.
@@ -70,13 +72,20 @@ class Checkpoints:
             return arrays, Progress.from_json(metadata["progress"])
         return None
 
+    def newest_file(self) -> str | None:
+        """Path of the newest checkpoint, whole or not."""
+        names = self._names()
+        return os.path.join(self._folder, names[-1]) if names else None
+
     def _write(self, arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
+        started = time.monotonic()
         tf.io.gfile.makedirs(self._folder)
         step = progress.steps_before + progress.step
         name = f"{step:09d}-{progress.stage:02d}-{progress.epoch:04d}{_SUFFIX}"
         write_tensors(os.path.join(self._folder, name), arrays, {"progress": progress.to_json()})
         for old in self._names()[: -self._num_kept]:
             tf.io.gfile.remove(os.path.join(self._folder, old))
+        self.longest_write_secs = max(self.longest_write_secs, time.monotonic() - started)
 
     def _names(self) -> list[str]:
         if not tf.io.gfile.isdir(self._folder):

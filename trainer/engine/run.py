@@ -3,8 +3,8 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,18 @@ import tensorflow as tf
 
 from tfrecords_builder.manifest import Manifest
 from trainer.devices import is_chief
+from trainer.engine.capsule import write_capsule
+from trainer.engine.checkpoints import FOLDER as CHECKPOINT_FOLDER
 from trainer.engine.checkpoints import Checkpoints
 from trainer.engine.evaluation import Evaluator, evaluation_batch_of
 from trainer.engine.features import FeatureViews, compute_feature_views
 from trainer.engine.ledger import TimeLedger
 from trainer.engine.stage_run import Observer, StageRun
 from trainer.engine.stage_state import StageState
+from trainer.engine.steps import MAX_STEPS_PER_CALL
 from trainer.engine.stop import StopSignal
 from trainer.engine.tensor_files import read_tensors, write_tensors
+from trainer.errors import LossError, Preempted
 from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
 from trainer.input.feed import train_feed
 from trainer.order import Order
@@ -44,6 +48,9 @@ class RunOptions:
     cache: str = "auto"
     checkpoint_secs: float = 600.0
     num_kept: int = 2
+    max_rollbacks: int = 0
+    """How often an exploded loss goes back to the last checkpoint, with half the learning rate."""
+    max_steps_per_call: int = MAX_STEPS_PER_CALL
     compile_with_xla: bool = False
 
 
@@ -83,11 +90,23 @@ class Run:
             Preempted, TrainingError, DataError: see there.
         """
         arrays, progress = self._checkpoints.load_newest() or ({}, Progress())
-        for plan in self._plans[progress.stage :]:
-            progress = self._run_stage(plan, progress, arrays)
-            arrays = {}
+        num_rollbacks = 0
+        while progress.stage < len(self._plans):
+            try:
+                progress = self._run_stage(self._plans[progress.stage], progress, arrays)
+                arrays = {}
+            except LossError as error:
+                num_rollbacks += 1
+                if num_rollbacks > self._options.max_rollbacks:
+                    raise
+                arrays, progress = self._checkpoints.load_newest() or ({}, Progress())
+                progress = replace(progress, rate_factor=0.5**num_rollbacks * progress.rate_factor)
+                _log.warning("rolled back to step %d with half the rate: %s", progress.step, error)
+            except Preempted:
+                self._publish_best()
+                raise
         self._checkpoints.wait()
-        self._publish(progress)
+        self._publish(progress.carried_file)
         return progress
 
     def _run_stage(
@@ -130,6 +149,8 @@ class Run:
             stop=self._stop,
             ledger=self._ledger,
             observers=self._observers,
+            write_capsule=functools.partial(self._write_capsule, plan),
+            max_steps_per_call=self._options.max_steps_per_call,
         )
         progress = next_stage(stage_run.run(progress))
         self._checkpoints.save({}, progress)
@@ -174,14 +195,16 @@ class Run:
     def _make_feed(
         self, plan: StagePlan, examples: Canvases | FeatureViews, first_step: int
     ) -> Iterator[Any]:
-        order = Order(
+        return train_feed(self._strategy, examples, self._order(plan), plan, self._seed, first_step)
+
+    def _order(self, plan: StagePlan) -> Order:
+        return Order(
             seed=self._seed,
             num_examples=plan.num_examples,
             batch_size=plan.global_batch,
             num_epochs=plan.stage.epochs,
             first_epoch=plan.first_epoch,
         )
-        return train_feed(self._strategy, examples, order, plan, self._seed, first_step)
 
     def _class_weights(self, plan: StagePlan) -> np.ndarray:
         counts = np.array(self._manifest.splits["train"].class_counts, np.float64)
@@ -223,11 +246,46 @@ class Run:
             ):
                 tf.io.gfile.remove(os.path.join(folder, name))
 
-    def _publish(self, progress: Progress) -> None:
-        if self._chief and progress.carried_file is not None:
-            arrays, metadata = read_tensors(
-                os.path.join(self._options.run_dir, progress.carried_file)
-            )
+    def _write_capsule(
+        self, plan: StagePlan, progress: Progress, rates: Sequence[float], loss: float
+    ) -> str:
+        order, ids = self._order(plan), self._canvases["train"].ids
+        steps = range(progress.step - len(rates), progress.step)
+        batches = [(step, order.batch(step)) for step in steps]
+        facts = {
+            "stage": plan.stage.name,
+            "learning_rates": list(rates),
+            "loss": str(loss),
+            "seed": self._seed,
+            "recipe": self._recipe.to_json(),
+            "data_dir": self._options.data_dir,
+            "data_fingerprint": self._manifest.fingerprint,
+            "batches": [
+                {
+                    "step": step,
+                    "epochs": rows.epochs.tolist(),
+                    "indices": rows.indices.tolist(),
+                    "ids": [ids[index] for index in rows.indices],
+                }
+                for step, rows in batches
+            ],
+        }
+        newest = self._checkpoints.newest_file()
+        files = {f"{CHECKPOINT_FOLDER}/{os.path.basename(newest)}": newest} if newest else {}
+        if (carried := progress.carried_file) is not None:
+            files[carried] = os.path.join(self._options.run_dir, carried)
+        step = progress.steps_before + progress.step
+        return write_capsule(self._options.run_dir, step, facts, files)
+
+    def _publish_best(self) -> None:
+        """Before the end of a run, the best weights so far are its model."""
+        newest = self._checkpoints.load_newest()
+        if newest is not None:
+            self._publish(newest[1].best_file or newest[1].carried_file)
+
+    def _publish(self, file: str | None) -> None:
+        if self._chief and file is not None:
+            arrays, metadata = read_tensors(os.path.join(self._options.run_dir, file))
             write_tensors(os.path.join(self._options.run_dir, MODEL_FILE), arrays, metadata)
 
     def _num_examples(self, name: str) -> int:

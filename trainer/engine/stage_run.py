@@ -2,10 +2,11 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
 
 from trainer.engine.checkpoints import Checkpoints
 from trainer.engine.evaluation import Evaluator, loss_and_accuracy
@@ -13,8 +14,9 @@ from trainer.engine.ledger import TimeLedger
 from trainer.engine.stage_state import StageState
 from trainer.engine.steps import MAX_STEPS_PER_CALL
 from trainer.engine.stop import StopSignal
-from trainer.errors import Preempted, TrainingError
+from trainer.errors import LossError, Preempted
 from trainer.input.canvases import Canvases
+from trainer.input.feed import data_error_in
 from trainer.plan import StagePlan
 from trainer.progress import (
     EpochRecord,
@@ -27,6 +29,8 @@ from trainer.progress import (
 from trainer.recipe import Recipe
 
 _SECS_PER_CALL = 1.0
+_EXPLODED = 30.0
+_DEADLINE_MARGIN = 1.5
 
 
 class Observer(Protocol):
@@ -59,14 +63,20 @@ class StageRun:
     stop: StopSignal
     ledger: TimeLedger
     observers: tuple[Observer, ...]
+    write_capsule: Callable[[Progress, Sequence[float], float], str]
+    """Progress behind the failed steps, their rates and the loss -> folder of the capsule."""
+    max_steps_per_call: int = MAX_STEPS_PER_CALL
     _first_call: bool = dataclasses.field(default=True, init=False)
+    _longest_call_secs: float = dataclasses.field(default=0.0, init=False)
+    _longest_evaluation_secs: float = dataclasses.field(default=0.0, init=False)
 
     def run(self, progress: Progress) -> Progress:
         """Trains to the end of the stage and returns the progress with its best.
 
         Raises:
             Preempted: told to stop; a checkpoint is written.
-            TrainingError: the loss is not a number any more.
+            LossError: the loss exploded or is not a number any more.
+            DataError: a record cannot be read.
         """
         stage = self.plan.stage
         if (
@@ -110,20 +120,18 @@ class StageRun:
             )
             call_start = time.monotonic()
             first_call = self._first_call
-            self.state.steps.run(feed, rates)
-            metrics = self.state.steps.read_metrics()
+            try:
+                self.state.steps.run(feed, rates)
+                metrics = self.state.steps.read_metrics()
+            except tf.errors.OpError as error:
+                raise data_error_in(error) or error from None
             spent = time.monotonic() - call_start
             self.ledger.add("compile" if first_call else "step", spent)
+            if not first_call:
+                self._longest_call_secs = max(self._longest_call_secs, spent)
             self._first_call = False
             progress = dataclasses.replace(progress, step=progress.step + num_steps)
-            if not np.isfinite(metrics.loss):
-                raise TrainingError(
-                    f"the loss of stage {self.plan.stage.name!r} is {metrics.loss} after step "
-                    f"{progress.step}; "
-                    "the last checkpoint is intact; lower the learning rate with "
-                    "--set "
-                    f"stages.{self.plan.stage.name}.learning_rate={self.plan.learning_rate / 3:.1g}"
-                )
+            self._check_loss(metrics.loss, progress, rates)
             rate = num_steps * self.plan.global_batch / spent
             for observer in self.observers:
                 observer.on_steps(self.plan, progress, metrics.loss, 0.0 if first_call else rate)
@@ -134,7 +142,7 @@ class StageRun:
                 break
             if not first_call:
                 wanted = round(_SECS_PER_CALL * num_steps / max(spent, 1e-6))
-                num_steps = max(1, min(wanted, 2 * num_steps, MAX_STEPS_PER_CALL))
+                num_steps = max(1, min(wanted, 2 * num_steps, self.max_steps_per_call))
         return progress
 
     def _end_epoch(self, progress: Progress, epoch: int, started: float) -> Progress:
@@ -144,9 +152,13 @@ class StageRun:
         self.state.swap_averages()
         try:
             if self.validation is not None:
+                evaluation_start = time.monotonic()
                 with self.ledger.measure("evaluate"):
                     logits = self.evaluator.logits(self.validation)
                     val_loss, val_accuracy = loss_and_accuracy(logits, self.validation.labels)
+                self._longest_evaluation_secs = max(
+                    self._longest_evaluation_secs, time.monotonic() - evaluation_start
+                )
             value = val_accuracy if self.recipe.monitor == "val_accuracy" else val_loss
             best = value is None or is_better(self.recipe.monitor, value, progress.best_value)
             record = EpochRecord(
@@ -183,5 +195,29 @@ class StageRun:
         self.checkpoints.save(arrays, progress)
         return progress
 
+    def _check_loss(self, loss: float, progress: Progress, rates: np.ndarray) -> None:
+        """Raises LossError, with a capsule, when the loss exploded."""
+        # The loss of a uniform guess is log K; many times that, averaged over an epoch, never
+        # comes back.
+        limit = _EXPLODED * np.log(self.state.num_classes + 1)
+        if np.isfinite(loss) and loss < limit:
+            return
+        self.checkpoints.wait()
+        capsule = self.write_capsule(progress, rates.tolist(), loss)
+        name = self.plan.stage.name
+        raise LossError(
+            f"the loss of stage {name!r} is {loss:.4g} after step {progress.step}; need a number "
+            f"below {limit:.0f}; look at it with: python -m trainer.replay {capsule}, or lower "
+            f"the rate with --set stages.{name}.learning_rate={self.plan.learning_rate / 3:.1g}; "
+            "the last checkpoint is intact",
+            capsule,
+        )
+
     def _secs_to_finish(self) -> float:
-        return 0.0
+        """What ending in order may still take, from what it took so far in this stage."""
+        measured = (
+            self._longest_call_secs
+            + self._longest_evaluation_secs
+            + self.checkpoints.longest_write_secs
+        )
+        return _DEADLINE_MARGIN * measured

@@ -26,6 +26,7 @@ class StageState:
         on_features: bool = False,
     ):
         stage = plan.stage
+        self.num_classes = num_classes
         with strategy.scope():
             self.network: Network = build_network(recipe, num_classes, stage.image_px)
             self.cut: StageNetwork = cut_for_stage(self.network, stage)

@@ -101,7 +101,7 @@ class TrainSteps:
         return {"train_sums": self._sums}
 
     def run(self, iterator: Iterator[Batch], rates: np.ndarray) -> None:
-        """Takes len(rates) global batches, up to MAX_STEPS_PER_CALL; returns as soon as the work is queued or done."""
+        """Takes len(rates) global batches, up to MAX_STEPS_PER_CALL."""
         # Always the same shape, so that a call with another number of steps is not traced again.
         padded = np.zeros(MAX_STEPS_PER_CALL, np.float32)
         padded[: len(rates)] = rates

@@ -38,8 +38,10 @@ class StopSignal:
 
     def __init__(self, deadline_secs: float | None):
         self._terminated = False
+        # The wall clock is read once: later jumps of it must not end, or prolong, a run.
+        elapsed = time.time() - psutil.Process().create_time()
         self._deadline = (
-            None if deadline_secs is None else psutil.Process().create_time() + deadline_secs
+            None if deadline_secs is None else time.monotonic() + deadline_secs - elapsed
         )
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
@@ -47,7 +49,7 @@ class StopSignal:
         """Why to stop now, if `secs_to_finish` are still needed to save and end; None to go on."""
         if self._terminated:
             return "SIGTERM"
-        if self._deadline is not None and time.time() + secs_to_finish >= self._deadline:
+        if self._deadline is not None and time.monotonic() + secs_to_finish >= self._deadline:
             return "deadline"
         return None
 

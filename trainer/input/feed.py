@@ -5,6 +5,7 @@ worker), which is how `distribute_datasets_from_function` deals elements out. Th
 save: a pipeline for any step is made by starting there.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.engine.steps import Batch
+from trainer.errors import DataError
 from trainer.input.canvases import Canvases
 from trainer.order import BatchRows, Order
 from trainer.plan import StagePlan
@@ -116,3 +118,9 @@ def distribute(
         return dataset.prefetch(_PARALLEL_BATCHES)
 
     return strategy.distribute_datasets_from_function(make)
+
+
+def data_error_in(error: tf.errors.OpError) -> DataError | None:
+    """The DataError of a record that TensorFlow wrapped into an error of its pipeline, if any."""
+    match = re.search(r"(?:DataError|RecordError): (.*)", str(error))
+    return DataError(match.group(1)) if match else None

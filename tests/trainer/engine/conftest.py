@@ -134,7 +134,7 @@ def start_run(data_dir: Path, manifest: Manifest) -> Callable[..., Progress]:
             manifest=manifest,
             seed=1,
             options=RunOptions(
-                run_dir=str(run_dir), data_dir=str(data_dir), cache="memory", **options
+                **{"run_dir": str(run_dir), "data_dir": str(data_dir), "cache": "memory"} | options
             ),
             initial_weights=lambda expected: {},
             stop=StopAfter(stop_after),

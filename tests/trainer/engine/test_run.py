@@ -1,5 +1,7 @@
 """Whole tiny runs: resume bit for bit, the same on any number of replicas."""
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.trainer.engine.conftest import Recorder, assert_same_weights, mirrored, two_stages
-from trainer.errors import Preempted
+from trainer.errors import DataError, LossError, Preempted
 from trainer.progress import Progress
+from trainer.recipe import Recipe
 
 StartRun = Callable[..., Progress]
 
@@ -134,3 +137,42 @@ def test_views_of_kept_features_are_used_in_turn(start_run: StartRun, tmp_path: 
         start_run(tmp_path, recipe=replace(recipe, stages=(head,)), stop_after=2)
     start_run(tmp_path, recipe=replace(recipe, stages=(head,)), recorder=recorder)
     assert [record.epoch for record in recorder.records][-1] == 3
+
+
+def exploding() -> Recipe:
+    """A head that learns so fast that it never lands."""
+    recipe = two_stages()
+    head = replace(
+        recipe.stages[0], learning_rate=1e6, train_from="all", batch_norm="train", epochs=3
+    )
+    return replace(recipe, stages=(head,))
+
+
+def test_an_exploded_loss_leaves_a_capsule(start_run: StartRun, tmp_path: Path) -> None:
+    with pytest.raises(LossError, match=r"python -m trainer\.replay") as caught:
+        start_run(tmp_path, recipe=exploding())
+    facts = json.loads((Path(caught.value.capsule) / "capsule.json").read_text())
+    assert facts["stage"] == "head"
+    assert [len(batch["ids"]) for batch in facts["batches"]] == [20] * len(facts["learning_rates"])
+    assert all(name.startswith("car-") for batch in facts["batches"] for name in batch["ids"])
+
+
+def test_rollbacks_halve_the_rate_until_there_are_no_more(
+    start_run: StartRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(LossError):
+        start_run(tmp_path, recipe=exploding(), max_rollbacks=1)
+    assert caplog.text.count("rolled back") == 1
+
+
+def test_a_record_that_cannot_be_read_is_one_clear_line(
+    start_run: StartRun, data_dir: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "data"
+    shutil.copytree(data_dir, broken)
+    shard = next(broken.glob("*train*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match="checksum"):
+        start_run(tmp_path / "run", data_dir=str(broken))
