@@ -1,7 +1,7 @@
 """Named tensors in one file, written whole or not at all, with a checksum inside.
 
 The format is safetensors: readable elsewhere, and nothing in it can be executed. Metadata
-`sha256` covers names, types, shapes and contents.
+`sha256` covers names, types, shapes and contents of the tensors, and the other metadata.
 """
 
 import hashlib
@@ -15,11 +15,13 @@ import tensorflow as tf
 
 from trainer.errors import DataError
 
+CHECKSUM = "sha256"
+
 
 def write_tensors(path: str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Writes under a temporary name and renames; local or gs://."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    data = safetensors.numpy.save(arrays, {**metadata, "sha256": _checksum(arrays)})
+    data = safetensors.numpy.save(arrays, {**metadata, CHECKSUM: _checksum(arrays, metadata)})
     temporary = path + ".part"
     with tf.io.gfile.GFile(temporary, "wb") as file:
         file.write(data)
@@ -42,7 +44,7 @@ def read_tensors(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise DataError(
             f"{path} cannot be read ({reason}); need a whole file written by this program"
         ) from error
-    if metadata.get("sha256") != _checksum(arrays):
+    if metadata.pop(CHECKSUM, "") != _checksum(arrays, metadata):
         raise DataError(
             f"{path} was changed after it was written (checksum differs); use another one"
         )
@@ -56,8 +58,8 @@ def _metadata(data: bytes) -> dict[str, str]:
     return metadata
 
 
-def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())

@@ -188,5 +188,5 @@ def _allocate(shape: Sequence[int], cache: str) -> np.ndarray | None:
     if cache == "memory":
         return np.empty(shape, np.uint8)
     # Unnamed: the space comes back when the process ends, however it ends.
-    file = tempfile.TemporaryFile(prefix="canvases-")  # noqa: SIM115 - lives with the map
-    return np.memmap(file, np.uint8, mode="w+", shape=tuple(shape))
+    with tempfile.TemporaryFile(prefix="canvases-") as file:
+        return np.memmap(file, np.uint8, mode="w+", shape=tuple(shape))

@@ -11,11 +11,13 @@ from trainer.recipe import Recipe, Stage
 
 _AUGMENTATION = Augmentation(
     crop_area=(0.25, 1.0),
+    crop_ratio=(0.75, 4 / 3),
     mirror=0.5,
     brightness=0.4,
     contrast=0.4,
     saturation=0.4,
     erasing=0.3,
+    erasing_area=(0.02, 0.2),
 )
 
 RECIPE = Recipe(
@@ -31,7 +33,7 @@ RECIPE = Recipe(
             name="head",
             image_px=224,
             batch_size=32,
-            epochs=12,
+            epochs=6,
             learning_rate=3e-3,
             schedule="cosine",
             train_from="head",

@@ -1,0 +1,109 @@
+"""Tensor files and checkpoints: whole or not at all, and what is broken is found."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.engine.checkpoints import Checkpoints
+from trainer.engine.tensor_files import read_tensors, write_tensors
+from trainer.errors import DataError, TrainingError
+from trainer.progress import Progress
+
+ARRAYS = {
+    "scalar": np.array(7, np.int64),
+    "kernel": np.arange(12, dtype=np.float32).reshape(3, 4).T,
+    "empty": np.zeros((0, 3), np.float32),
+}
+METADATA = {"progress": '{"step": 12, "stage": 1}'}
+
+
+def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.safetensors")
+    write_tensors(path, ARRAYS, {"note": "é"})
+    arrays, metadata = read_tensors(path)
+    assert metadata["note"] == "é"
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in arrays.items():
+        assert array.shape == ARRAYS[name].shape
+        assert array.dtype == ARRAYS[name].dtype
+        np.testing.assert_array_equal(array, ARRAYS[name])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@given(position=st.integers(0, 10**9), flip=st.integers(1, 255))
+@settings(max_examples=60, deadline=None)
+def test_any_changed_byte_is_found(
+    position: int, flip: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("flip") / "a.safetensors"
+    write_tensors(str(path), ARRAYS, METADATA)
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= flip
+    path.write_bytes(content)
+    try:
+        arrays, metadata = read_tensors(str(path))
+    except DataError:
+        return
+    # Only blanks between the header and the tensors mean nothing.
+    assert metadata == METADATA
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array)
+
+
+@pytest.mark.parametrize("length", [0, 4, 30, -1])
+def test_a_file_that_was_cut_short_is_refused(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_tensors(str(path), ARRAYS, {})
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_tensors(str(path))
+
+
+def progress_at(step: int, stage: int = 0) -> Progress:
+    return dataclasses.replace(Progress(), step=step, stage=stage)
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), num_kept=2)
+    for step in (1, 2, 10):
+        checkpoints.save({"w": np.full(3, step, np.float32)}, progress_at(step))
+    checkpoints.wait()
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    newest = checkpoints.load_newest()
+    assert newest is not None
+    assert newest[1].step == 10
+    assert newest[0]["w"][0] == 10
+
+
+def test_the_next_stage_is_newer_than_the_last_step_of_the_one_before(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.save({}, progress_at(5))
+    checkpoints.save({}, dataclasses.replace(Progress(), stage=1, steps_before=5))
+    checkpoints.wait()
+    newest = checkpoints.load_newest()
+    assert newest is not None
+    assert newest[1].stage == 1
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
+    assert Checkpoints(str(tmp_path)).load_newest() is None
+
+
+def test_workers_that_are_not_chief_write_nothing(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), writes=False)
+    checkpoints.save({}, Progress())
+    checkpoints.wait()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_a_clear_end(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.save({}, Progress())
+    with pytest.raises(TrainingError, match="cannot write a checkpoint") as caught:
+        checkpoints.wait()
+    assert caught.value.exit_code == 3
