@@ -1,18 +1,31 @@
-"""A finished run as a function from a split of records to logits."""
+"""A finished run as a function from photos to logits.
 
+Shapes: V views, N examples, K classes.
+"""
+
+import hashlib
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfrecords_builder.manifest import Manifest, load_manifest
+from trainer.augment.config import IDENTITY, View
+from trainer.devices import make_strategy, split_cpu
 from trainer.errors import DataError, RunFolderError
-from trainer.recipe import Recipe
+from trainer.recipe import Recipe, Stage
 from trainer.run_record import MODEL_FILE, load_run_record, recipe_from_json
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+EVALUATION_ROWS = 32
+"""Rows that a replica computes at a time, always: short batches are padded. The kernels that a
+library picks, and with them the last bits of a logit, depend on the number of rows
+(EfficientNetV2-B0 at 64 px on a CPU: one row at a time gives logits that are up to 4e-7 off). The
+row's place and its neighbours made no difference."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,53 +35,89 @@ class SplitLogits:
     ids: tuple[str, ...]
     labels: np.ndarray
     """int32 [N], -1 without labels"""
-    logits: np.ndarray
-    """float32 [N, K]"""
+    views: np.ndarray
+    """float32 [V, N, K]"""
+
+    @property
+    def logits(self) -> np.ndarray:
+        """float32 [N, K] of the first view."""
+        return np.asarray(self.views[0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Weights:
+    arrays: dict[str, np.ndarray]
+    sha256: str
+    """Of the file."""
+    image_px: int
+    stage: Stage
+    """The one that trained them: it holds the geometry of evaluation."""
 
 
 class TrainedRun:
-    """The published model of a run folder.
+    """The network of a run folder with some of its weights.
 
     Args:
-        run_dir: of a finished run (or one whose last stage wrote a model).
+        run_dir: local or gs://.
         strategy: where to run it.
+        weights_file: a file of the folder: the published model, `weights/...` or `checkpoints/...`.
 
     Raises:
-        RunFolderError: there is no model in it.
+        RunFolderError: there is no such file in it.
+        DataError: the file is damaged.
     """
 
-    def __init__(self, run_dir: str, strategy: "tf.distribute.Strategy"):
+    def __init__(
+        self, run_dir: str, strategy: "tf.distribute.Strategy", weights_file: str = MODEL_FILE
+    ):
         import tensorflow as tf
 
-        from trainer.engine.tensor_files import read_tensors
         from trainer.network.build import build_network
 
         self.run_dir = run_dir
         self.record = load_run_record(run_dir)
-        path = os.path.join(run_dir, MODEL_FILE)
-        if not tf.io.gfile.exists(path):
-            raise RunFolderError(
-                f"{run_dir!r} holds no {MODEL_FILE} yet; need a finished run; start its "
-                "trainer.task again to go on"
-            )
-        arrays, metadata = read_tensors(path)
         self.recipe: Recipe = recipe_from_json(self.record["settings"]["recipe"])
         self.classes: tuple[str, ...] = tuple(self.record["data"]["classes"])
-        self.image_px = int(metadata["image_px"])
+        self.data_fingerprint: str = self.record["settings"]["data_fingerprint"]
+        self.weights_file = weights_file
+        weights = _read_weights(run_dir, weights_file, self.recipe)
+        self.weights_sha256 = weights.sha256
+        self.image_px = weights.image_px
+        self._augmentation = weights.stage.augmentation
         self._strategy = strategy
         with strategy.scope():
-            self._network = build_network(self.recipe, len(self.classes), self.image_px)
-        for name, variable in self._network.variables().items():
-            variable.value.assign(arrays[name])
+            network = build_network(self.recipe, len(self.classes), self.image_px)
+        for name, variable in network.variables().items():
+            if name not in weights.arrays:
+                raise RunFolderError(
+                    f"{weights_file!r} of {run_dir!r} lacks {name!r}; need the weights of a whole "
+                    "network; name another file with --weights_file"
+                )
+            variable.value.assign(weights.arrays[name])
+        # As a function of its own it is traced once for all views.
+        self._model = tf.function(
+            lambda pixels, training: network.model(pixels, training=training), autograph=False
+        )
 
-    def logits(self, data_dir: str, split_name: str, cache: str = "none") -> SplitLogits:
-        """Runs the model over a split, every example exactly once.
+    def logits(
+        self,
+        data_dir: str,
+        split_name: str,
+        views: tuple[View, ...] = (IDENTITY,),
+        cache: str = "auto",
+    ) -> SplitLogits:
+        """Runs the network over a split, every example exactly once and view.
+
+        Args:
+            data_dir: built records.
+            split_name: of them.
+            views: looks at each photo; one is the photo as the stage evaluated it.
+            cache: where decoded photos are kept from view to view, see `Canvases`.
 
         Raises:
             DataError: no such split, or other classes than the run was trained on.
         """
-        from trainer.engine.evaluation import Evaluator, evaluation_batch_of
-        from trainer.input.canvases import Canvases, canvas_px_of
+        from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
 
         manifest = load_manifest(data_dir)
         self._check_classes(manifest, data_dir)
@@ -78,31 +127,83 @@ class TrainedRun:
                 f"{data_dir!r} has no split {split_name!r}; it has {', '.join(manifest.splits)}; "
                 "choose one with --split"
             )
-        canvases = Canvases(data_dir, split, canvas_px_of(self.image_px), cache)
-        batch = evaluation_batch_of(split.num_examples, self._strategy.num_replicas_in_sync, 32)
-        evaluator = Evaluator(
-            self._strategy, self._model, self.recipe.stages[-1].augmentation, self.image_px, batch
-        )
-        logits = evaluator.logits(canvases)
+        canvas_px = canvas_px_of(self.image_px)
+        num_bytes = split.num_examples * canvas_px**2 * 3
+        kept = "none" if len(views) == 1 else choose_cache(cache, num_bytes)
+        canvases = Canvases(data_dir, split, canvas_px, kept)
+        logits = self.logits_of(canvases, views)
         canvases.close()
-        return SplitLogits(ids=tuple(canvases.ids), labels=canvases.labels, logits=logits)
+        return SplitLogits(ids=tuple(canvases.ids), labels=canvases.labels, views=logits)
 
-    @property
-    def _model(self) -> Any:
-        return self._network.model
+    def logits_of(self, canvases: Any, views: tuple[View, ...] = (IDENTITY,)) -> np.ndarray:
+        """float32 [V, N, K] of anything that gathers like `Canvases`, in its order."""
+        from trainer.engine.evaluation import Evaluator
+
+        return np.stack(
+            [
+                Evaluator(
+                    self._strategy,
+                    self._model,
+                    self._augmentation,
+                    self.image_px,
+                    EVALUATION_ROWS,
+                    view,
+                ).logits(canvases)
+                for view in views
+            ]
+        )
 
     def _check_classes(self, manifest: Manifest, data_dir: str) -> None:
         if tuple(manifest.classes) != self.classes:
             raise DataError(
                 f"{data_dir!r} has the classes {', '.join(manifest.classes[:5])}, ... "
-                f"({len(manifest.classes)}), the run "
-                f"{', '.join(self.classes[:5])}, ... ({len(self.classes)}); need the same in the "
-                "same order; "
-                "use the data that the run was trained on"
+                f"({len(manifest.classes)}), the run {', '.join(self.classes[:5])}, ... "
+                f"({len(self.classes)}); need the same in the same order; use the data that the "
+                "run was trained on"
             )
 
 
+def open_strategy(name: str, num_devices: int | None, tpu: str) -> "tf.distribute.Strategy":
+    """The strategy of `--strategy`, with logical CPU devices for `mirrored` where no GPU is.
+
+    Must be the first use of TensorFlow. Raises DeviceError as `make_strategy` does.
+    """
+    import tensorflow as tf
+
+    if name == "mirrored" and num_devices and not tf.config.list_physical_devices("GPU"):
+        split_cpu(num_devices)
+    return make_strategy(name, num_devices, tpu)
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """float64 probabilities [N, K] of logits [N, K]."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+    """float64 probabilities [..., K] of logits [..., K]."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def _read_weights(run_dir: str, weights_file: str, recipe: Recipe) -> _Weights:
+    import tensorflow as tf
+
+    from trainer.engine.tensor_files import read_tensors
+    from trainer.progress import Progress
+
+    path = os.path.join(run_dir, weights_file)
+    if not tf.io.gfile.exists(path):
+        wanted = (
+            "need a finished run; start its trainer.task again to go on"
+            if weights_file == MODEL_FILE
+            else "need one of its files; name it as in weights/ or checkpoints/ of the run"
+        )
+        raise RunFolderError(f"{run_dir!r} holds no {weights_file}; {wanted}")
+    arrays, metadata = read_tensors(path)
+    stage = recipe.stages[-1]
+    if "progress" in metadata:
+        index = Progress.from_json(metadata["progress"]).stage
+        stage = recipe.stages[min(index, len(recipe.stages) - 1)]
+    elif numbered := re.match(r"weights/(\d+)-", weights_file):
+        stage = recipe.stages[int(numbered[1])]
+    with tf.io.gfile.GFile(path, "rb") as file:
+        sha256 = hashlib.sha256(file.read()).hexdigest()
+    image_px = int(metadata.get("image_px", stage.image_px))
+    return _Weights(arrays=arrays, sha256=sha256, image_px=image_px, stage=stage)

@@ -1,0 +1,44 @@
+"""An evaluation for TensorBoard: scalars, and the two figures."""
+
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.report.evaluation_figures import confusion_figure, reliability_figure
+from trainer.report.tensorboard import FOLDER
+from trainer.run_evaluation import RunEvaluation
+
+
+def write_evaluation(run_dir: str, name: str, step: int, scored: RunEvaluation) -> None:
+    """Writes event files into `tensorboard/NAME` of the run folder.
+
+    Args:
+        run_dir: local or gs://.
+        name: of the evaluation, for example evaluation-val.
+        step: optimizer steps that the weights have seen.
+        scored: what is shown.
+    """
+    evaluation, calibrated = scored.evaluation, scored.calibrated
+    scalars: dict[str, Any] = {
+        "accuracy": evaluation.top_1,
+        "top_5": evaluation.top_5,
+        "balanced_accuracy": evaluation.balanced_accuracy,
+        "macro_f1": evaluation.macro_f1,
+        "log_loss": evaluation.log_loss,
+        "calibration_error": evaluation.ece,
+        "temperature": scored.settings.temperature,
+        "calibrated_log_loss": calibrated.log_loss,
+        "calibrated_calibration_error": calibrated.ece,
+    }
+    figures = {
+        "confusion_matrix": confusion_figure(evaluation),
+        "reliability": reliability_figure(evaluation, calibrated),
+    }
+    writer = tf.summary.create_file_writer(os.path.join(run_dir, FOLDER, name))
+    with writer.as_default(step=step):
+        for key, value in scalars.items():
+            tf.summary.scalar(f"evaluation/{key}", value)
+        for key, picture in figures.items():
+            tf.summary.image(f"evaluation/{key}", picture[None])
+    writer.close()
