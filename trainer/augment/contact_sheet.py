@@ -123,17 +123,18 @@ def _draw_stage(stage: StagePreview, cell_px: int, seed: int) -> Image.Image:
     draw.text((_GAP_PX, _GAP_PX), heading, "black", ImageFont.load_default(_TEXT_PX + 2))
     for index, (label, pictures) in enumerate(columns.items()):
         left = _GAP_PX + index * step
-        draw.text(
-            (left, heading_px - _TEXT_PX - _GAP_PX // 2),
-            label,
-            "black",
-            ImageFont.load_default(_TEXT_PX - 2),
-        )
+        place = (left, heading_px - _TEXT_PX - _GAP_PX // 2)
+        draw.text(place, label, "black", _font_that_fits(label, cell_px))
         for row, picture in enumerate(pictures):
             cell = Image.fromarray(np.clip(np.round(picture), 0, 255).astype(np.uint8))
             cell = cell.resize((cell_px, cell_px), Image.Resampling.BICUBIC)
             block.paste(cell, (left, heading_px + row * step))
     return block
+
+
+def _font_that_fits(text: str, width_px: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(_TEXT_PX - 2)
+    return ImageFont.load_default((_TEXT_PX - 2) * min(1.0, width_px / font.getlength(text)))
 
 
 def _columns(stage: StagePreview, seed: int) -> dict[str, np.ndarray]:
