@@ -1,11 +1,12 @@
 """From the settings of the command to a finished run, and what is printed on the way."""
 
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from trainer.engine.stop import StopSignal, parse_duration
 from trainer.errors import DataError, RunFolderError
 from trainer.network.backbones import check_backbone
 from trainer.overrides import apply_overrides
-from trainer.plan import plan_stages, plan_table
+from trainer.plan import StagePlan, plan_stages, plan_table
 from trainer.progress import EpochRecord, Progress
 from trainer.recipe import Recipe
 from trainer.recipes import load_recipe
@@ -27,6 +28,9 @@ from trainer.run_record import (
     with_progress,
     write_run_record,
 )
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 NO_WEIGHTS = "none"
 
@@ -51,6 +55,8 @@ class SessionOptions:
     deadline: str | None
     checkpoint_every: str
     max_rollbacks: int
+    rehearse: bool | None
+    rehearse_only: bool
     allow_changes: bool
 
 
@@ -71,6 +77,7 @@ def train(options: SessionOptions) -> None:
     import tensorflow as tf
 
     from trainer.engine.run import Run, RunOptions
+    from trainer.engine.workers import Workers
     from trainer.report.tensorboard import TensorBoardScalars
     from trainer.report.terminal import TerminalProgress
 
@@ -93,20 +100,34 @@ def train(options: SessionOptions) -> None:
         batch_scaling=options.batch_scaling,
         data_fingerprint=manifest.fingerprint,
     )
-    record = _open_run(
-        options, settings, manifest, describe(strategy), strategy.num_replicas_in_sync
+    workers = Workers(strategy)
+    workers.require_same(
+        "recipe, seed, batch scaling or data",
+        json.dumps(settings.to_json(), sort_keys=True),
+        "start the same command with the same records everywhere",
+    )
+    record = workers.chief_first(
+        lambda: _open_run(
+            options, settings, manifest, describe(strategy), strategy.num_replicas_in_sync
+        )
     )
     chief = is_chief(strategy)
     if chief:
         print(describe(strategy))
         print(f"data: {_describe_data(manifest)}")
         print(plan_table(plans), flush=True)
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    xla = on_gpu if options.xla is None else options.xla
+    on_accelerator = on_gpu or isinstance(strategy, tf.distribute.TPUStrategy)
+    if options.rehearse_only or (on_accelerator if options.rehearse is None else options.rehearse):
+        _rehearse(strategy, recipe, plans, manifest, xla, chief)
+    if options.rehearse_only:
+        return
     if record["finished"]:
         print(f"this run is finished; its model is {os.path.join(options.run_dir, MODEL_FILE)}")
         return
     record["num_starts"] += 1
     keeper = _RecordKeeper(options.run_dir, record)
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
     run = Run(
         strategy=strategy,
         recipe=recipe,
@@ -119,7 +140,7 @@ def train(options: SessionOptions) -> None:
             cache=options.cache,
             checkpoint_secs=checkpoint_secs,
             max_rollbacks=options.max_rollbacks,
-            compile_with_xla=on_gpu if options.xla is None else options.xla,
+            compile_with_xla=xla,
         ),
         initial_weights=_initial_weights(recipe, manifest, keeper if chief else None),
         stop=stop,
@@ -131,6 +152,29 @@ def train(options: SessionOptions) -> None:
     if chief:
         keeper.finish(progress)
         _print_summary(options, progress, time.monotonic() - started)
+
+
+def _rehearse(
+    strategy: "tf.distribute.Strategy",
+    recipe: Recipe,
+    plans: tuple[StagePlan, ...],
+    manifest: Manifest,
+    xla: bool,
+    prints: bool,
+) -> None:
+    from trainer.engine.rehearsal import RehearsedStage, rehearse
+
+    def report(stage: RehearsedStage) -> None:
+        if prints:
+            print(
+                f"rehearsed {stage.name}: compiled in {stage.compile_secs:.0f} s, step "
+                f"{stage.step_secs:.2f} s, peak memory {stage.peak_mib:.0f} MiB",
+                flush=True,
+            )
+
+    validation = manifest.splits.get("val")
+    num_validation = max(1, validation.num_examples if validation else 1)
+    rehearse(strategy, recipe, plans, len(manifest.classes), num_validation, xla, report)
 
 
 def resolve_recipe(options: SessionOptions) -> Recipe:

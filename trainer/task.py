@@ -40,6 +40,10 @@ flags.DEFINE_string("checkpoint_every", "10m", "Time between checkpoints.")
 flags.DEFINE_integer(
     "max_rollbacks", 0, "Exploded loss: go back to the checkpoint so often, at half the rate.", 0
 )
+flags.DEFINE_bool(
+    "rehearse", None, "Build and run each stage's steps once, first; by default not on a CPU."
+)
+flags.DEFINE_bool("rehearse_only", False, "Rehearse, report memory and times, and end.")
 flags.DEFINE_bool("allow_changes", False, "Go on with a run although its settings differ.")
 
 
@@ -66,6 +70,8 @@ def main() -> None:
             deadline=FLAGS.deadline,
             checkpoint_every=FLAGS.checkpoint_every,
             max_rollbacks=FLAGS.max_rollbacks,
+            rehearse=FLAGS.rehearse,
+            rehearse_only=FLAGS.rehearse_only,
             allow_changes=FLAGS.allow_changes,
         )
     )

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import psutil
@@ -39,6 +40,20 @@ class CanvasRows:
     """float32 [B], width over height of the photo"""
     labels: np.ndarray
     """int32 [B], -1 for none"""
+
+
+class Examples(Protocol):
+    """What the feed reads from: canvases, kept features, or made-up ones for a rehearsal."""
+
+    num_examples: int
+    dtype: type
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+
+    def gather(self, indices: np.ndarray, epochs: np.ndarray | None = None) -> CanvasRows:
+        """Rows of some examples, int64 [B], as seen in these epochs, int64 [B]."""
 
 
 def canvas_px_of(image_px: int) -> int:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from trainer.engine.steps import Batch
 from trainer.errors import DataError
-from trainer.input.canvases import Canvases
+from trainer.input.canvases import Examples
 from trainer.order import BatchRows, Order
 from trainer.plan import StagePlan
 
@@ -23,7 +23,7 @@ _PARALLEL_BATCHES = 2
 
 def train_feed(
     strategy: tf.distribute.Strategy,
-    canvases: Any,
+    canvases: Examples,
     order: Order,
     plan: StagePlan,
     seed: int,
@@ -38,7 +38,7 @@ def train_feed(
 
 
 def evaluation_feed(
-    strategy: tf.distribute.Strategy, canvases: Canvases, replica_batch: int
+    strategy: tf.distribute.Strategy, canvases: Examples, replica_batch: int
 ) -> Any:
     """Distributed batches over the whole split in index order, the last one padded."""
     replicas = strategy.num_replicas_in_sync
@@ -66,7 +66,7 @@ def example_seeds(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndar
 
 
 def replica_rows(
-    canvases: Any, batch: BatchRows, plan: StagePlan, seed: int, replica: int
+    canvases: Examples, batch: BatchRows, plan: StagePlan, seed: int, replica: int
 ) -> tuple[np.ndarray, ...]:
     """The replica's share of a global batch; rows behind its end repeat the first with weight 0."""
     positions = np.arange(replica * plan.replica_batch, (replica + 1) * plan.replica_batch)
@@ -88,7 +88,7 @@ def distribute(
     strategy: tf.distribute.Strategy,
     rows: Any,
     replica_batch: int,
-    canvases: Any,
+    canvases: Examples,
     first_step: int,
     num_steps: int | None,
 ) -> Any:
