@@ -22,6 +22,7 @@ from tfrecords_builder.beam_runner import RUNNERS, run_on_beam
 from tfrecords_builder.build import BuildResult, BuildSettings, build
 from tfrecords_builder.encoding import EncodingSettings
 from tfrecords_builder.errors import UserError
+from tfrecords_builder.sources.base import Source
 from tfrecords_builder.splits import SplitSettings
 
 FLAGS = flags.FLAGS
@@ -77,6 +78,16 @@ def main() -> None:
             repair_boxes=FLAGS.bad_boxes == "clip",
         ),
     )
+    try:
+        _build(source, settings)
+    except _TerminatedError:
+        raise StoppedError(
+            "stopped by SIGTERM before the end; start the same command again, it goes on where "
+            "it stopped"
+        ) from None
+
+
+def _build(source: Source, settings: BuildSettings) -> None:
     started = time.monotonic()
     with tqdm(unit=" photos", desc="writing", disable=None, file=sys.stderr) as bar:
 
@@ -86,7 +97,7 @@ def main() -> None:
         def show(done: int) -> None:
             bar.update(done - bar.n)
 
-        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGTERM, _terminate)
         run_tasks = None
         if FLAGS.runner != "local":
             run_tasks = functools.partial(
@@ -102,11 +113,12 @@ class StoppedError(UserError):
     exit_code = 75
 
 
-def _stop(signal_number: int, frame: object) -> NoReturn:
-    raise StoppedError(
-        "stopped by SIGTERM before the end; start the same command again, it goes on where it "
-        "stopped"
-    )
+class _TerminatedError(BaseException):
+    """SIGTERM has come. Not an Exception: a damaged photo's handler must not take it for one."""
+
+
+def _terminate(signal_number: int, frame: object) -> NoReturn:
+    raise _TerminatedError
 
 
 def _summary(result: BuildResult, out: str, seconds: float) -> str:

@@ -1,5 +1,6 @@
 """Runs tasks in worker processes, with progress, and stops cleanly however it is stopped."""
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -36,6 +37,8 @@ def run_in_workers(
 ) -> list[Result]:
     """Returns function(task) for every task, in order, computed in worker processes.
 
+    A single worker is this process itself: starting another would take longer than small work.
+
     Args:
       function: a module's function; calls `photo_done` after each of its photos.
       tasks: picklable; started in this order.
@@ -47,6 +50,8 @@ def run_in_workers(
     """
     if not tasks:
         return []
+    if min(num_workers, len(tasks)) == 1:
+        return _run_here(function, tasks, on_progress)
     # Fresh interpreters: forking a process that has threads can deadlock.
     context = multiprocessing.get_context("spawn")
     num_done, stop = context.Value("q", 0), context.Value("b", 0, lock=False)
@@ -77,13 +82,34 @@ def run_in_workers(
 
 _num_done: Any = None
 _stop: Any = None
+_on_photo: Callable[[], None] | None = None
+
+
+def _run_here(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    on_progress: Callable[[int], None],
+) -> list[Result]:
+    global _on_photo
+    num_done = itertools.count(1)
+
+    def count() -> None:
+        on_progress(next(num_done))
+
+    _on_photo = count
+    try:
+        return [function(task) for task in tasks]
+    finally:
+        _on_photo = None
 
 
 def photo_done() -> None:
     """Counts one photo as done; ends the task when the main process wants to stop.
 
-    Does nothing outside of a worker, so that tasks can also be run directly.
+    Outside of `run_in_workers` it does nothing, so that tasks can also be run directly.
     """
+    if _on_photo is not None:
+        _on_photo()
     if _stop is None:
         return
     if _stop.value:
