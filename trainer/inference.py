@@ -132,6 +132,10 @@ class TrainedRun:
         kept = "none" if len(views) == 1 else choose_cache(cache, num_bytes)
         canvases = Canvases(data_dir, split, canvas_px, kept)
         logits = self.logits_of(canvases, views)
+        # One of several workers has read its own rows only.
+        unread = np.flatnonzero(np.array([not name for name in canvases.ids]))
+        if unread.size:
+            canvases.gather(unread)
         canvases.close()
         return SplitLogits(ids=tuple(canvases.ids), labels=canvases.labels, views=logits)
 
