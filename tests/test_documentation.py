@@ -1,0 +1,66 @@
+"""What the guides show has to be there: links, commands and their flags, recipes."""
+
+import functools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+GUIDES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def _commands(path: Path) -> list[str]:
+    """The `python -m` lines of the guide, continued ones joined, in blocks and in running text."""
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = [line for line in text.splitlines() if line.startswith("    python -m ")]
+    inline = [" ".join(span.split()) for span in re.findall(r"`(python -m [^`]+)`", text)]
+    return [line.strip().partition(" #")[0] for line in [*blocks, *inline]]
+
+
+@functools.cache
+def _flags(*command: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--helpfull"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    found = set(re.findall(r"^ *-?-?\S*?--(\[no\])?([a-z_0-9]+)", done.stdout, re.MULTILINE))
+    return {name for _, name in found}
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=_name)
+def test_links_lead_somewhere(guide):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", guide.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (guide.parent / target).exists(), f"{_name(guide)} links to {target}"
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=_name)
+def test_commands_take_the_flags_that_are_shown(guide):
+    for line in _commands(guide):
+        words = [word for word in shlex.split(line) if not word.startswith(("[", "..."))][2:]
+        verb = 2 if words[0] in ("launch.kaggle",) and not words[1].startswith("-") else 1
+        shown = {word[2:].partition("=")[0] for word in words[verb:] if word.startswith("--")}
+        known = _flags(*words[:verb]) | {"help", "helpfull"}
+        known |= {f"no{name}" for name in known}
+        assert shown <= known, f"{_name(guide)} shows {line!r}"
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=_name)
+def test_recipes_that_are_shown_exist(guide):
+    for name in re.findall(r"--recipe=([a-z_0-9]+)", guide.read_text(encoding="utf-8")):
+        assert (REPOSITORY / "trainer" / "recipes" / f"{name}.py").is_file(), _name(guide)
