@@ -14,6 +14,7 @@ from tfrecords_builder.description import (
 )
 from tfrecords_builder.encoding import (
     CONVERTED,
+    ENCODING_VERSION,
     EncodingSettings,
     UnusablePhotoError,
 )
@@ -194,7 +195,7 @@ def _unfinished_tasks(
     check_content = folder.read_manifest() is None
     tasks = []
     for shard in plan.shards:
-        shard_hash = input_hash(shard, settings.encoding)
+        shard_hash = input_hash(shard, (ENCODING_VERSION, settings.encoding))
         if folder.finished_report(shard.file, shard_hash, check_content=check_content) is None:
             tasks.append(
                 ShardTask(

@@ -17,6 +17,8 @@ from tfrecords_builder.boxes import BadBoxError, crop_region
 from tfrecords_builder.pixels import UnusablePixelsError, to_rgb
 from tfrecords_builder.sources.base import Box
 
+ENCODING_VERSION = 1
+"""Raise it when a photo comes out differently than before: builds made before are made again."""
 KEPT = "kept"
 CONVERTED = "converted"
 CROPPED = "cropped to its box"

@@ -13,6 +13,8 @@ import pytest
 
 from tests.tfrecords_builder.photos import make_photo
 
+# Every kill costs the start of a process: six for every day, more on demand.
+NUM_KILLS = int(os.environ.get("BUILDER_KILLS", "6"))
 COMMAND = (sys.executable, "-m", "tfrecords_builder", "--source=folder", "--workers=2")
 
 
@@ -56,14 +58,14 @@ def wait_for_shards(out: Path, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_leave_no_trace(photos: Path, tmp_path: Path) -> None:
+def test_kills_at_random_moments_leave_no_trace(photos: Path, tmp_path: Path) -> None:
     rng = random.Random(0)
     whole = tmp_path / "whole"
     began = time.monotonic()
     finish(start(photos, whole))
     duration = time.monotonic() - began
     out, num_kills, round_number = tmp_path / "killed", 0, 0
-    while num_kills < 20:
+    while num_kills < NUM_KILLS:
         process = start(photos, out)
         time.sleep(rng.uniform(0.1, 1.0) * duration)
         if process.poll() is None:
