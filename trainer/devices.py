@@ -105,7 +105,10 @@ def describe(strategy: "tf.distribute.Strategy") -> str:
     import tensorflow as tf
 
     kind = type(strategy).__name__.removesuffix("V2").removesuffix("V1")
+    if kind == "CollectiveAllReduceStrategy":  # what MultiWorkerMirroredStrategy makes
+        kind = "MultiWorkerMirroredStrategy"
     replicas = strategy.num_replicas_in_sync
+    workers = num_workers(strategy)
     gpus = tf.config.list_physical_devices("GPU")
     if kind.startswith("TPU"):
         hardware = f"{replicas} TPU cores"
@@ -116,13 +119,23 @@ def describe(strategy: "tf.distribute.Strategy") -> str:
         hardware = f"{', '.join(sorted(names))}"
     else:
         hardware = f"CPU with {os.cpu_count()} cores"
-    return f"{kind}: {replicas} replica{'s' if replicas > 1 else ''} on {hardware}"
+    where = f" in {workers} processes, here" if workers > 1 else ""
+    return f"{kind}: {replicas} replica{'s' if replicas > 1 else ''}{where} on {hardware}"
+
+
+def num_workers(strategy: "tf.distribute.Strategy") -> int:
+    """Processes that train together; 1 for every strategy of one process."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not _is_multiworker(strategy):
+        return 1
+    cluster = resolver.cluster_spec().as_dict()
+    return max(1, sum(len(cluster.get(job, ())) for job in ("chief", "worker")))
 
 
 def is_chief(strategy: "tf.distribute.Strategy") -> bool:
     """Whether this process writes; exactly one of several workers does."""
     resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.cluster_spec() or resolver.task_type is None:
+    if resolver is None or not _is_multiworker(strategy):
         return True
     if resolver.task_type == "worker":
         has_chief = "chief" in resolver.cluster_spec().as_dict()
@@ -130,10 +143,16 @@ def is_chief(strategy: "tf.distribute.Strategy") -> bool:
     return bool(resolver.task_type == "chief")
 
 
+def _is_multiworker(strategy: "tf.distribute.Strategy") -> bool:
+    # A TPU's resolver names hosts too, but one process drives them all.
+    return type(strategy).__name__.startswith(("CollectiveAllReduce", "MultiWorkerMirrored"))
+
+
 def _choose(num_gpus: int) -> str:
     if os.environ.get("TPU_NAME") or os.path.exists("/dev/accel0") or os.path.exists("/dev/vfio/0"):
         return "tpu"
-    if len(json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {}).get("worker", ())) > 1:
+    cluster = _tf_config().get("cluster", {})
+    if sum(len(cluster.get(job, ())) for job in ("chief", "worker")) > 1:
         return "multiworker"
     return {0: "cpu", 1: "gpu"}.get(num_gpus, "mirrored")
 
@@ -171,11 +190,25 @@ def split_cpu(num_devices: int) -> None:
     )
 
 
+def _tf_config() -> dict:
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        config = json.loads(text)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise DeviceError(
+            f"TF_CONFIG={text[:80]!r} is not understood; need JSON with a cluster and this task; "
+            "unset it, or let the platform or launch.local set it"
+        )
+    return config
+
+
 def _make_multiworker(num_gpus: int) -> "tf.distribute.Strategy":
     import tensorflow as tf
 
-    workers = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
-    if not workers:
+    config = _tf_config()
+    if not config.get("cluster") or "task" not in config:
         raise DeviceError(
             "--strategy=multiworker needs TF_CONFIG with a cluster and this task; it is not set; "
             "the platform sets it on several machines, launch.local on this one"

@@ -47,3 +47,12 @@ class Preempted(UserError):
     """
 
     exit_code = 75
+
+
+class WorkerLost(UserError):
+    """Another process of the run is gone; started again, all go on from the last checkpoint.
+
+    The exit code is that of `Preempted`: nothing is wrong with this process.
+    """
+
+    exit_code = 75

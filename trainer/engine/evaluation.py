@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer.augment.config import IDENTITY, Augmentation, View
 from trainer.engine.steps import EvaluationStep
-from trainer.input.canvases import Canvases
+from trainer.input.canvases import Examples
 from trainer.input.feed import evaluation_feed
 
 MAX_REPLICA_BATCH = 64
@@ -39,11 +39,16 @@ class Evaluator:
         self._step = EvaluationStep(strategy, model, augmentation, image_px, view)
         self._replica_batch = replica_batch
 
-    def logits(self, canvases: Canvases) -> np.ndarray:
+    def logits(self, canvases: Examples) -> np.ndarray:
         """float32 [N, K] in the order of the records."""
+        return self.logits_and_labels(canvases)[0]
+
+    def logits_and_labels(self, canvases: Examples) -> tuple[np.ndarray, np.ndarray]:
+        """(float32 [N, K], int32 [N]) in the order of the records, the same on every worker."""
         feed = evaluation_feed(self._strategy, canvases, self._replica_batch)
-        rows = [self._step.run(batch) for batch in feed]
-        return np.concatenate(rows)[: canvases.num_examples]
+        logits, labels = zip(*(self._step.run(batch) for batch in feed), strict=True)
+        num = canvases.num_examples
+        return np.concatenate(logits)[:num], np.concatenate(labels)[:num]
 
 
 def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

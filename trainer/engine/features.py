@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.augment.batch import augment_batch
-from trainer.engine.steps import Batch
+from trainer.engine.steps import Batch, gathered
 from trainer.input.canvases import Canvases, CanvasRows
 from trainer.input.feed import distribute, replica_rows
 from trainer.order import BatchRows
@@ -48,7 +48,7 @@ def compute_feature_views(
     stage, num_examples = plan.stage, canvases.num_examples
     num_steps = -(-num_examples // plan.global_batch)
 
-    def replica_step(batch: Batch) -> tf.Tensor:
+    def replica_step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         no_labels = tf.zeros([plan.replica_batch, 1])
         images, _ = augment_batch(
             batch.canvases,
@@ -58,11 +58,11 @@ def compute_feature_views(
             stage.augmentation,
             stage.image_px,
         )
-        return tf.cast(frozen(images, training=False), tf.float32)
+        return tf.cast(frozen(images, training=False), tf.float32), batch.labels
 
-    step = tf.function(lambda batch: strategy.run(replica_step, args=(batch,)), autograph=False)
+    step = gathered(strategy, replica_step)
 
-    def view(epoch: int) -> np.ndarray:
+    def view(epoch: int) -> tuple[np.ndarray, np.ndarray]:
         def rows(number: int, replica: int) -> tuple[np.ndarray, ...]:
             positions = np.arange(number * plan.global_batch, (number + 1) * plan.global_batch)
             real = positions < num_examples
@@ -74,13 +74,14 @@ def compute_feature_views(
             return replica_rows(canvases, batch, plan, seed, replica)
 
         feed = distribute(strategy, rows, plan.replica_batch, canvases, 0, num_steps)
-        # Rows behind the global batch are padding of the replicas, not examples.
-        parts = [
-            np.asarray(strategy.gather(step(batch), axis=0))[: plan.global_batch] for batch in feed
-        ]
-        return np.concatenate(parts)[:num_examples]
+        features, labels = zip(*(step(batch) for batch in feed), strict=True)
+        return join(features), join(labels)
 
-    features = np.stack(
-        [view(plan.first_epoch + number) for number in range(stage.cache_feature_views)]
+    def join(parts: tuple[tf.Tensor, ...]) -> np.ndarray:
+        # Rows behind the global batch are padding of the replicas, not examples.
+        return np.concatenate([part.numpy()[: plan.global_batch] for part in parts])[:num_examples]
+
+    views = [view(plan.first_epoch + number) for number in range(stage.cache_feature_views)]
+    return FeatureViews(
+        np.stack([features for features, _ in views]), views[0][1], plan.first_epoch
     )
-    return FeatureViews(features, canvases.labels.copy(), plan.first_epoch)

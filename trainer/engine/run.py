@@ -23,6 +23,7 @@ from trainer.engine.stage_state import StageState
 from trainer.engine.steps import MAX_STEPS_PER_CALL
 from trainer.engine.stop import StopSignal
 from trainer.engine.tensor_files import read_tensors, write_tensors
+from trainer.engine.workers import Workers
 from trainer.errors import LossError, Preempted
 from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
 from trainer.input.feed import train_feed
@@ -78,6 +79,7 @@ class Run:
         self._initial_weights = initial_weights
         self._stop = stop
         self._chief = is_chief(strategy)
+        self._workers = Workers(strategy)
         self._observers = observers if self._chief else ()
         self._checkpoints = Checkpoints(options.run_dir, options.num_kept, writes=self._chief)
         self._ledger = TimeLedger()
@@ -89,7 +91,7 @@ class Run:
         Raises:
             Preempted, TrainingError, DataError: see there.
         """
-        arrays, progress = self._checkpoints.load_newest() or ({}, Progress())
+        arrays, progress = self._load_newest()
         num_rollbacks = 0
         while progress.stage < len(self._plans):
             try:
@@ -99,7 +101,7 @@ class Run:
                 num_rollbacks += 1
                 if num_rollbacks > self._options.max_rollbacks:
                     raise
-                arrays, progress = self._checkpoints.load_newest() or ({}, Progress())
+                arrays, progress = self._load_newest()
                 progress = replace(progress, rate_factor=0.5**num_rollbacks * progress.rate_factor)
                 _log.warning("rolled back to step %d with half the rate: %s", progress.step, error)
             except Preempted:
@@ -107,7 +109,21 @@ class Run:
                 raise
         self._checkpoints.wait()
         self._publish(progress.carried_file)
+        # To the others, a worker that ends earlier looks like one that is lost.
+        self._workers.wait()
         return progress
+
+    def _load_newest(self) -> tuple[Mapping[str, np.ndarray], Progress]:
+        """The newest checkpoint, the same on every worker; nothing and no progress without one."""
+        self._checkpoints.wait()
+        self._workers.wait()
+        arrays, progress = self._checkpoints.load_newest() or ({}, Progress())
+        self._workers.require_same(
+            f"the newest checkpoint in --run_dir={self._options.run_dir}",
+            progress.to_json(),
+            "put --run_dir where all of them see it",
+        )
+        return arrays, progress
 
     def _run_stage(
         self, plan: StagePlan, progress: Progress, arrays: Mapping[str, np.ndarray]
@@ -151,6 +167,7 @@ class Run:
             observers=self._observers,
             write_capsule=functools.partial(self._write_capsule, plan),
             max_steps_per_call=self._options.max_steps_per_call,
+            workers=self._workers,
         )
         progress = next_stage(stage_run.run(progress))
         self._checkpoints.save({}, progress)
@@ -160,6 +177,7 @@ class Run:
 
     def _start_weights(self, state: StageState, progress: Progress) -> None:
         if progress.carried_file is not None:
+            self._workers.wait()  # The chief has written it.
             arrays, _ = read_tensors(os.path.join(self._options.run_dir, progress.carried_file))
             state.load_weights(arrays)
             return

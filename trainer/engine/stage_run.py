@@ -14,6 +14,7 @@ from trainer.engine.ledger import TimeLedger
 from trainer.engine.stage_state import StageState
 from trainer.engine.steps import MAX_STEPS_PER_CALL
 from trainer.engine.stop import StopSignal
+from trainer.engine.workers import Verdict, Workers
 from trainer.errors import LossError, Preempted
 from trainer.input.canvases import Canvases
 from trainer.input.feed import data_error_in
@@ -63,10 +64,12 @@ class StageRun:
     stop: StopSignal
     ledger: TimeLedger
     observers: tuple[Observer, ...]
+    workers: Workers
     write_capsule: Callable[[Progress, Sequence[float], float], str]
     """Progress behind the failed steps, their rates and the loss -> folder of the capsule."""
     max_steps_per_call: int = MAX_STEPS_PER_CALL
     _first_call: bool = dataclasses.field(default=True, init=False)
+    _saved_at: float = dataclasses.field(default=0.0, init=False)
     _longest_call_secs: float = dataclasses.field(default=0.0, init=False)
     _longest_evaluation_secs: float = dataclasses.field(default=0.0, init=False)
 
@@ -87,13 +90,14 @@ class StageRun:
         ):
             progress = self._end_epoch(progress, 0, time.monotonic())
         feed = self.make_feed(progress.step)
-        saved_at = epoch_start = time.monotonic()
+        epoch_start = self._saved_at = time.monotonic()
         while not stage_is_over(progress, stage):
             epoch_end = self.plan.epoch_end(progress.epoch)
-            progress = self._train_until(epoch_end, progress, feed)
-            if reason := self.stop.reason(self._secs_to_finish()):
+            progress, verdict = self._train_until(epoch_end, progress, feed)
+            if verdict.stops:
                 self._save(progress)
                 self.checkpoints.wait()
+                reason = self.stop.reason(self._secs_to_finish()) or "another worker"
                 raise Preempted(
                     f"stopped by {reason} in stage {stage.name!r} after step {progress.step} of "
                     f"{self.plan.num_steps}; "
@@ -102,17 +106,17 @@ class StageRun:
             if progress.step == epoch_end:
                 progress = self._end_epoch(progress, progress.epoch + 1, epoch_start)
                 epoch_start = time.monotonic()
-            if time.monotonic() - saved_at >= self.checkpoint_secs:
+            if verdict.saves:
                 progress = self._save(progress)
-                saved_at = time.monotonic()
         return with_seconds(progress, stage.name, self.ledger.take())
 
-    def _train_until(self, epoch_end: int, progress: Progress, feed: Iterator[Any]) -> Progress:
+    def _train_until(
+        self, epoch_end: int, progress: Progress, feed: Iterator[Any]
+    ) -> tuple[Progress, Verdict]:
         """Host calls up to the end of the epoch, a due checkpoint or a stop, whichever is first."""
-        started = time.monotonic()
-        num_steps = 1
-        while progress.step < epoch_end:
-            num_steps = min(num_steps, epoch_end - progress.step)
+        verdict = Verdict(stops=False, saves=False, num_steps=1)
+        while progress.step < epoch_end and not (verdict.stops or verdict.saves):
+            num_steps = min(verdict.num_steps, epoch_end - progress.step)
             steps = range(progress.step, progress.step + num_steps)
             rates = (
                 np.array([self.plan.learning_rate_at(step) for step in steps])
@@ -135,15 +139,17 @@ class StageRun:
             rate = num_steps * self.plan.global_batch / spent
             for observer in self.observers:
                 observer.on_steps(self.plan, progress, metrics.loss, 0.0 if first_call else rate)
-            if (
-                self.stop.reason(self._secs_to_finish())
-                or time.monotonic() - started >= self.checkpoint_secs
-            ):
-                break
             if not first_call:
                 wanted = round(_SECS_PER_CALL * num_steps / max(spent, 1e-6))
                 num_steps = max(1, min(wanted, 2 * num_steps, self.max_steps_per_call))
-        return progress
+            verdict = self.workers.agree(
+                Verdict(
+                    stops=self.stop.reason(self._secs_to_finish()) is not None,
+                    saves=time.monotonic() - self._saved_at >= self.checkpoint_secs,
+                    num_steps=num_steps,
+                )
+            )
+        return progress, verdict
 
     def _end_epoch(self, progress: Progress, epoch: int, started: float) -> Progress:
         stage, trained = self.plan.stage, epoch > 0
@@ -154,8 +160,9 @@ class StageRun:
             if self.validation is not None:
                 evaluation_start = time.monotonic()
                 with self.ledger.measure("evaluate"):
-                    logits = self.evaluator.logits(self.validation)
-                    val_loss, val_accuracy = loss_and_accuracy(logits, self.validation.labels)
+                    val_loss, val_accuracy = loss_and_accuracy(
+                        *self.evaluator.logits_and_labels(self.validation)
+                    )
                 self._longest_evaluation_secs = max(
                     self._longest_evaluation_secs, time.monotonic() - evaluation_start
                 )
@@ -193,6 +200,7 @@ class StageRun:
             self.checkpoints.wait()
         progress = with_seconds(progress, self.plan.stage.name, self.ledger.take())
         self.checkpoints.save(arrays, progress)
+        self._saved_at = time.monotonic()
         return progress
 
     def _check_loss(self, loss: float, progress: Progress, rates: np.ndarray) -> None:

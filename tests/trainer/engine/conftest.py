@@ -89,7 +89,7 @@ class StopAfter:
         if self.num_calls is None:
             return None
         self.num_calls -= 1
-        return "test" if self.num_calls < 0 else None
+        return "test" if self.num_calls <= 0 else None
 
 
 @dataclass
