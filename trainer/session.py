@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrecords_builder.manifest import Manifest, load_manifest
+from trainer.auto_submit import AutoSubmit, check_auto_submit, sleep_until_told, submit_run
 from trainer.devices import describe, is_chief, make_strategy, require_tensorflow, split_cpu
 from trainer.engine.stop import StopSignal, parse_duration
 from trainer.errors import DataError, RunFolderError
@@ -58,6 +59,7 @@ class SessionOptions:
     rehearse: bool | None
     rehearse_only: bool
     allow_changes: bool
+    auto_submit: AutoSubmit | None = None
 
 
 def train(options: SessionOptions) -> None:
@@ -72,6 +74,8 @@ def train(options: SessionOptions) -> None:
     checkpoint_secs = parse_duration(options.checkpoint_every)
     manifest = load_manifest(options.data_dir)
     _check_data(manifest, options.data_dir)
+    if options.auto_submit is not None:
+        check_auto_submit(options.auto_submit, options.run_dir, manifest)
 
     require_tensorflow()
     import tensorflow as tf
@@ -125,6 +129,8 @@ def train(options: SessionOptions) -> None:
         return
     if record["finished"]:
         print(f"this run is finished; its model is {os.path.join(options.run_dir, MODEL_FILE)}")
+        if options.auto_submit is not None:
+            _submit(options.auto_submit, options, strategy, stop)
         return
     record["num_starts"] += 1
     keeper = _RecordKeeper(options.run_dir, record)
@@ -152,6 +158,19 @@ def train(options: SessionOptions) -> None:
     if chief:
         keeper.finish(progress)
         _print_summary(options, progress, time.monotonic() - started)
+    if options.auto_submit is not None:
+        # All workers predict, from the published model; the chief has just written it.
+        workers.gather(0)
+        _submit(options.auto_submit, options, strategy, stop)
+
+
+def _submit(
+    wanted: AutoSubmit,
+    options: SessionOptions,
+    strategy: "tf.distribute.Strategy",
+    stop: StopSignal,
+) -> None:
+    submit_run(wanted, options.run_dir, options.data_dir, strategy, sleep_until_told(stop))
 
 
 def _rehearse(

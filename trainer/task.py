@@ -3,12 +3,17 @@
 python -m trainer.task --data=DATA --run_dir=RUN --recipe=NAME
 """
 
+from typing import TYPE_CHECKING
+
 from absl import flags
 
 from tfrecords_builder import command_line
 from trainer.devices import STRATEGIES
 from trainer.plan import BATCH_SCALINGS
 from trainer.recipe import PRECISIONS
+
+if TYPE_CHECKING:
+    from trainer.auto_submit import AutoSubmit
 
 FLAGS = flags.FLAGS
 
@@ -45,6 +50,9 @@ flags.DEFINE_bool(
 )
 flags.DEFINE_bool("rehearse_only", False, "Rehearse, report memory and times, and end.")
 flags.DEFINE_bool("allow_changes", False, "Go on with a run although its settings differ.")
+flags.DEFINE_bool("auto_submit", False, "Predict the test split and hand it in at the end.")
+flags.DEFINE_string("competition", None, "auto_submit: name in the competition's address.")
+flags.DEFINE_string("sample_submission", None, "auto_submit: CSV file to check ids against.")
 
 
 def main() -> None:
@@ -73,8 +81,23 @@ def main() -> None:
             rehearse=FLAGS.rehearse,
             rehearse_only=FLAGS.rehearse_only,
             allow_changes=FLAGS.allow_changes,
+            auto_submit=_auto_submit(),
         )
     )
+
+
+def _auto_submit() -> "AutoSubmit | None":
+    from trainer.auto_submit import AutoSubmit
+    from trainer.errors import DataError
+
+    if not FLAGS.auto_submit:
+        return None
+    if not FLAGS.competition:
+        raise DataError(
+            "--auto_submit was given without --competition; need the name in the competition's "
+            "address; add --competition=NAME"
+        )
+    return AutoSubmit(competition=FLAGS.competition, sample_submission=FLAGS.sample_submission)
 
 
 if __name__ == "__main__":
