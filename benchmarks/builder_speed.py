@@ -6,6 +6,9 @@ Peers, each in the same round as we are: libjpeg-turbo alone decoding the same p
 processes; a plain loop around `tf.io.TFRecordWriter`; `download_and_prepare` of TensorFlow
 Datasets; and the steps of FFCV's image field (Pillow, OpenCV) in as many processes, without the
 rest of its writer. The photos are those of CARS_MATERIAL, or rendered ones, linked `copies` times.
+
+Two rates are printed: photos per second of wall time, which other work on the machine disturbs,
+and photos per second of processor time of all processes together, which it hardly does.
 """
 
 import argparse
@@ -21,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image
@@ -78,6 +80,8 @@ def decode_files(paths: Sequence[str]) -> None:
 
 def shrink_files(paths: Sequence[str]) -> None:
     """Does what FFCV's `RGBImageField(max_resolution)` does: Pillow, area resize, OpenCV JPEG."""
+    import cv2  # Only here: our own workers import this file too.
+
     cv2.setNumThreads(1)
     for path in paths:
         with Image.open(path) as photo:
@@ -169,6 +173,12 @@ def _tfds_builder_class() -> Any:
     return Photos
 
 
+def cpu_seconds() -> float:
+    """Returns the processor time of this process and its finished children."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def main() -> None:
     """Runs all rounds and prints the table."""
     parser = argparse.ArgumentParser()
@@ -178,6 +188,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     times: dict[str, list[float]] = {}
+    cpu_times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         num_photos = prepare_photos(work, options.copies)
@@ -203,13 +214,18 @@ def main() -> None:
         for round_number in range(options.rounds):
             for name, run in runs.items():
                 out = work / f"out-{round_number}"
+                cpu_before = cpu_seconds()
                 times.setdefault(name, []).append(run(out))
+                cpu_times.setdefault(name, []).append(cpu_seconds() - cpu_before)
                 shutil.rmtree(out, ignore_errors=True)
                 out.unlink(missing_ok=True)
     print(f"{num_photos} photos, {num_workers} processes, median of {options.rounds} rounds")
-    print(f"{'':32}{'photos/s':>10}")
+    print(f"{'':32}{'photos/s':>10}{'photos/CPU s':>14}")
     for name, seconds in times.items():
-        print(f"{name:32}{num_photos / statistics.median(seconds):10.0f}")
+        rate, cpu_rate = (
+            num_photos / statistics.median(values) for values in (seconds, cpu_times[name])
+        )
+        print(f"{name:32}{rate:10.0f}{cpu_rate:14.0f}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ _FORMATS = frozenset(
 # marker they are what is left of damaged pixel data.
 _HEADER_MARKERS = frozenset([0xC0, 0xC1, 0xC2, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)])
 _STRAY_BYTES = re.compile(r"extraneous bytes before marker 0x([0-9a-f]{2})")
+_JPEG_START = b"\xff\xd8\xff"
+_START_OF_SCAN = 0xDA
 ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
 
@@ -87,6 +89,10 @@ def encode_photo(data: bytes, settings: EncodingSettings, box: Box | None = None
     """
     if not data:
         raise UnusablePhotoError("empty file")
+    if box is None or settings.crop_margin is None:
+        kept = _keep_plain_jpeg(data, settings)
+        if kept is not None:
+            return kept
     try:
         with warnings.catch_warnings():
             # Pillow warns of damaged metadata, which does not matter here, and of large sizes,
@@ -106,6 +112,40 @@ def encode_photo(data: bytes, settings: EncodingSettings, box: Box | None = None
         # Decoders of damaged files raise almost anything (struct.error, IndexError, ...): each
         # is this photo's fault and none may stop the build of all the others.
         raise UnusablePhotoError(f"damaged: {type(error).__name__}: {error}") from error
+
+
+def _keep_plain_jpeg(data: bytes, settings: EncodingSettings) -> EncodedPhoto | None:
+    """Returns the photo if it is beyond doubt right as it is, else None: then look closely.
+
+    This is most photos of most data sets, and saves opening them with Pillow: half of the time
+    that is left without the pixel check.
+    """
+    header = _jpeg_header(data)
+    # Orientation can also stand in XMP.
+    if header is None or b"Exif" in header or b"tiff:Orientation" in header:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    too_large = settings.max_px is not None and max(width, height) > settings.max_px
+    if colours != "YCbCr" or too_large or width * height > settings.max_pixels:
+        return None
+    if settings.verify_pixels and _check_jpeg(data):
+        return None
+    return EncodedPhoto(image=data, width=width, height=height, fate=KEPT, changes=())
+
+
+def _jpeg_header(data: bytes) -> bytes | None:
+    """Returns everything before the first scan, or None where that is not plain to see."""
+    position = 2
+    if not data.startswith(_JPEG_START):
+        return None
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == _START_OF_SCAN:
+            return data[:position]
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None
 
 
 def _encode_open_image(

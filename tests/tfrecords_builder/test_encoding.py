@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.tfrecords_builder.photos import encode_image, make_image, make_photo
+from tfrecords_builder import encoding
 from tfrecords_builder.encoding import (
     CONVERTED,
     KEPT,
@@ -48,6 +49,38 @@ def test_an_upright_rgb_jpeg_keeps_its_bytes() -> None:
     encoded = encode(data)
     assert (encoded.image, encoded.fate, encoded.changes) == (data, KEPT, ())
     assert (encoded.width, encoded.height) == (40, 30)
+
+
+@pytest.mark.parametrize("metadata", ["exif", "xmp"])
+def test_no_way_to_say_rotated_escapes_the_quick_look(metadata: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/'
+        b'22-rdf-syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+        b'tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    options = {"exif": exif} if metadata == "exif" else {"xmp": xmp}
+    encoded = encode(encode_image(make_image(0, 40, 30), "JPEG", **options))
+    assert (encoded.width, encoded.height) == (30, 40)
+    assert encoded.changes == ("EXIF orientation 6",)
+
+
+def test_the_quick_look_comes_to_the_same_fate_as_the_close_one(
+    material: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fates() -> list[str]:
+        found = []
+        for path in sorted((material / "odd_images").glob("*.*")):
+            try:
+                found.append(repr(encode(path.read_bytes())))
+            except UnusablePhotoError as error:
+                found.append(str(error))
+        return found
+
+    quick = fates()
+    monkeypatch.setattr(encoding, "_keep_plain_jpeg", lambda data, settings: None)
+    assert fates() == quick
 
 
 def test_a_progressive_jpeg_keeps_its_bytes() -> None:

@@ -63,13 +63,11 @@ def read_photo_file(path: str) -> bytes:
       OSError: it cannot be read or is larger than `MAX_FILE_BYTES`.
     """
     if storage.is_remote(path):
-        data = storage.read_bytes(path)
-    else:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise OSError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB")
-    return data
+        return storage.read_bytes(path)  # Listing has refused large ones.
+    with open(path, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise OSError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB")
+        return file.read()
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
