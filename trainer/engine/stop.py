@@ -1,5 +1,6 @@
 """When to stop before the end: SIGTERM, or a deadline counted from the start of the process."""
 
+import os
 import re
 import signal
 import time
@@ -9,6 +10,9 @@ import psutil
 
 from trainer.errors import RecipeError
 
+JOB_START_VARIABLE = "TRAINER_JOB_START"
+"""Environment: when the job began, in seconds since 1970; who restarts us sets it, so that our
+deadline is that of the job."""
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -32,14 +36,15 @@ class StopSignal:
     """Asked between steps whether to stop; installs a handler for SIGTERM.
 
     Args:
-        deadline_secs: seconds after the start of this process at which everything must be done;
-            None for no deadline.
+        deadline_secs: seconds after the start of this process, or of the job that it belongs to
+            (JOB_START_VARIABLE), at which everything must be done; None for no deadline.
     """
 
     def __init__(self, deadline_secs: float | None):
         self._terminated = False
         # The wall clock is read once: later jumps of it must not end, or prolong, a run.
-        elapsed = time.time() - psutil.Process().create_time()
+        start = os.environ.get(JOB_START_VARIABLE)
+        elapsed = time.time() - (float(start) if start else psutil.Process().create_time())
         self._deadline = (
             None if deadline_secs is None else time.monotonic() + deadline_secs - elapsed
         )

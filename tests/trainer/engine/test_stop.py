@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from trainer.engine.stop import StopSignal, parse_duration
+from trainer.engine.stop import JOB_START_VARIABLE, StopSignal, parse_duration
 from trainer.errors import RecipeError
 
 
@@ -43,6 +43,16 @@ def test_sigterm_is_a_reason_to_stop() -> None:
 def test_a_deadline_counts_from_the_start_of_the_process_and_leaves_time_to_finish() -> None:
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - _start_of_this_process()
     stop = StopSignal(age + 1000)
+    assert stop.reason(900) is None
+    assert stop.reason(1010) == "deadline"
+
+
+@pytest.mark.usefixtures("restore_sigterm")
+def test_a_deadline_counts_from_the_start_of_the_job_if_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(JOB_START_VARIABLE, f"{time.time() - 1_000_000:.3f}")
+    stop = StopSignal(1_001_000)
     assert stop.reason(900) is None
     assert stop.reason(1010) == "deadline"
 
