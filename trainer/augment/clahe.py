@@ -49,13 +49,17 @@ def clahe(
             "needs squares with at least 2 px a tile. Set clahe_tiles lower or image_px higher."
         )
     luma_bnn = fuse(kernels, _luma, images)
+    count = _count_levels if kernels == "gather" else _count_levels_by_one_hots
+    tile_pixels = _tile_px(size_px, num_tiles) ** 2
+    limit = max(int(clip_limit * tile_pixels / _LEVELS), 1)
+    counts = fuse(kernels, _redistribute, count(luma_bnn, num_tiles), limit)
+    cumulated = tf.cumsum(counts, axis=3)
     if kernels == "gather":
-        tables = _tables(_histograms_by_counting(luma_bnn, num_tiles), clip_limit, size_px)
         # A kernel of its own: fused with the shift, each channel would look up again.
-        equalized = fuse(kernels, _look_up_by_gathering, luma_bnn, _packed(tables))
+        packed = fuse(kernels, _pack_tables, cumulated, tile_pixels)
+        equalized = fuse(kernels, _look_up_by_gathering, luma_bnn, packed)
     else:
-        tables = _tables(_histograms_by_one_hots(luma_bnn, num_tiles), clip_limit, size_px)
-        equalized = _look_up_by_one_hots(luma_bnn, tables)
+        equalized = _look_up_by_one_hots(luma_bnn, _tables(cumulated, tile_pixels))
     return fuse(kernels, _shift_luma, images, luma_bnn, equalized)
 
 
@@ -81,25 +85,27 @@ def _whole_tiles(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
     return tf.pad(luma_bnn, [[0, 0], [0, extra], [0, extra]], "REFLECT") if extra else luma_bnn
 
 
-def _histograms_by_counting(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
+def _count_levels(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
     """Counts [B, T, T, L], float32."""
     counts = tf.raw_ops.DenseBincount(
         input=fuse("gather", _bins, luma_bnn, num_tiles),
-        size=num_tiles**2 * _LEVELS,
+        size=tf.shape(luma_bnn)[0] * (num_tiles**2 * _LEVELS),
         weights=tf.zeros([0], tf.float32),
     )
     return tf.reshape(counts, [-1, num_tiles, num_tiles, _LEVELS])
 
 
 def _bins(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
-    """Where each pixel counts among the tiles' levels: int32 [B, P]."""
+    """Where each pixel counts among all pictures' tiles' levels: int32 [B P]."""
     whole = _whole_tiles(luma_bnn, num_tiles)
     tile = np.arange(whole.shape[1], dtype=np.int32) // _tile_px(luma_bnn.shape[1], num_tiles)
     first = (tile[:, np.newaxis] * num_tiles + tile) * _LEVELS
-    return tf.reshape(tf.cast(whole, tf.int32) + first, [-1, whole.shape[1] ** 2])
+    picture = tf.range(tf.shape(whole)[0])[:, tf.newaxis, tf.newaxis]
+    bins = tf.cast(whole, tf.int32) + first + picture * (num_tiles**2 * _LEVELS)
+    return tf.reshape(bins, [-1])
 
 
-def _histograms_by_one_hots(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
+def _count_levels_by_one_hots(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
     """Counts [B, T, T, L], float32, one tile of every picture at a time."""
     tile_px = _tile_px(luma_bnn.shape[1], num_tiles)
     tiles = _split(_whole_tiles(luma_bnn, num_tiles), num_tiles, tile_px)
@@ -126,10 +132,8 @@ def _one_hots(luma: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.one_hot(luma // 16, 16), tf.one_hot(luma % 16, 16)
 
 
-def _tables(counts: tf.Tensor, clip_limit: float, size_px: int) -> tf.Tensor:
-    """New grey level for each old one: whole numbers, float32 [B, T, T, L]."""
-    num_pixels = _tile_px(size_px, counts.shape[1]) ** 2
-    limit = max(int(clip_limit * num_pixels / _LEVELS), 1)
+def _redistribute(counts: tf.Tensor, limit: int) -> tf.Tensor:
+    """Cuts every bin to the limit and spreads what was cut over all bins."""
     kept = tf.minimum(counts, float(limit))
     clipped = tf.reduce_sum(counts - kept, axis=3, keepdims=True)
     everywhere = tf.floor(clipped / _LEVELS)
@@ -139,8 +143,12 @@ def _tables(counts: tf.Tensor, clip_limit: float, size_px: int) -> tf.Tensor:
     level = tf.range(_LEVELS, dtype=tf.float32)
     position = tf.floor(level / step)
     extra = tf.logical_and(tf.equal(position * step, level), position < residual)
-    cumulated = tf.cumsum(kept + everywhere + tf.cast(extra, tf.float32), axis=3)
-    return tf.clip_by_value(tf.round(cumulated * (255.0 / num_pixels)), 0.0, 255.0)
+    return kept + everywhere + tf.cast(extra, tf.float32)
+
+
+def _tables(cumulated: tf.Tensor, tile_pixels: int) -> tf.Tensor:
+    """New grey level for each old one: whole numbers, float32 [B, T, T, L]."""
+    return tf.clip_by_value(tf.round(cumulated * (255.0 / tile_pixels)), 0.0, 255.0)
 
 
 def _corner_tables(tables: tf.Tensor) -> list[tf.Tensor]:
@@ -152,9 +160,10 @@ def _corner_tables(tables: tf.Tensor) -> list[tf.Tensor]:
     return [padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]]
 
 
-def _packed(tables: tf.Tensor) -> tf.Tensor:
+def _pack_tables(cumulated: tf.Tensor, tile_pixels: int) -> tf.Tensor:
     """The four candidates of each cell and level in one 32-bit word; int32 [B, T+1, T+1, L]."""
-    corners = [tf.cast(corner, tf.int32) for corner in _corner_tables(tables)]
+    tables = tf.cast(_tables(cumulated, tile_pixels), tf.int32)
+    corners = _corner_tables(tables)
     return corners[0] + 2**8 * corners[1] + 2**16 * corners[2] + 2**24 * corners[3]
 
 
