@@ -6,11 +6,14 @@ import io
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.tfrecords_builder.photos import make_photo, write_photos
+from tests.tfrecords_builder.photos import encode_image, make_photo, write_photos
 from tfrecords_builder.build import BuildError, BuildResult, BuildSettings, build
 from tfrecords_builder.build_folder import BuildFolder, BuildFolderError
+from tfrecords_builder.encoding import EncodingSettings
 from tfrecords_builder.manifest import MissingRow, load_manifest
 from tfrecords_builder.records import Record, read_records, read_records_at
 from tfrecords_builder.sources.competition import CompetitionSource
@@ -222,6 +225,25 @@ def test_two_builds_cannot_write_the_same_folder(photo_folder: Path, tmp_path: P
         pytest.raises(BuildFolderError, match="another build is writing"),
     ):
         build(source, BuildSettings(out=str(tmp_path / "out")))
+
+
+def test_the_number_of_files_follows_the_size_after_shrinking(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(14):
+            noise = Image.fromarray(rng.integers(0, 256, (300, 300, 3), np.uint8))
+            path = tmp_path / "photos" / name / f"{number}.jpg"
+            path.write_bytes(encode_image(noise, "JPEG", quality=95))
+    as_found = build_folder_source(tmp_path / "photos", tmp_path / "whole", shard_mb=1)
+    small = EncodingSettings(max_px=100)
+    shrunk = build_folder_source(
+        tmp_path / "photos", tmp_path / "small", shard_mb=1, encoding=small
+    )
+    sizes = [shard.num_bytes for shard in as_found.manifest.splits["train"].shards]
+    assert len(sizes) > 1
+    assert max(sizes) < 1.6e6  # Hashes spread few photos unevenly.
+    assert len(shrunk.manifest.splits["train"].shards) == 1
 
 
 def test_unusable_test_photos_are_named_with_their_row(tmp_path: Path) -> None:
