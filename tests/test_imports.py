@@ -16,13 +16,15 @@ PACKAGES = ("tfrecords_builder", "trainer", "launch")
 
 READING_SIDE = {
     "tfrecords_builder.command_line",
+    "tfrecords_builder.encoding",
     "tfrecords_builder.errors",
     "tfrecords_builder.manifest",
     "tfrecords_builder.pixels",
     "tfrecords_builder.records",
     "tfrecords_builder.storage",
 }
-"""What the trainer may use of the builder: contracts and readers, nothing that writes."""
+"""What the trainer may use of the builder: contracts, readers, and the pure function that makes a
+photo what a record holds; nothing that writes."""
 
 
 @pytest.fixture(scope="module")

@@ -29,12 +29,15 @@ def make_recipe(*stages: Stage, **changes: object) -> Recipe:
     return Recipe(**(fields | changes))
 
 
-def build_cars(out: Path) -> Path:
-    """Builds 48 rendered cars for training, 6 for validation, 6 without labels; returns `out`."""
+def build_cars(out: Path, num_images: int = 60, val_fraction: float = 0.12) -> Path:
+    """Builds rendered cars, by default 48 for training, 6 for validation, 6 without labels.
+
+    Returns `out`.
+    """
     flags = (
         "--source=synthetic",
-        "--num_images=60",
-        "--val_fraction=0.12",
+        f"--num_images={num_images}",
+        f"--val_fraction={val_fraction}",
         "--workers=1",
         f"--out={out}",
     )
