@@ -220,21 +220,21 @@ def same_model(ours: Path, expected: Path) -> bool:
 
 def start_and_signal(arguments: Sequence[str], number: int, after_line: str) -> int:
     """Starts a command, sends a signal once it has printed something, returns the exit code."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command("trainer.task", *arguments),
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if after_line in line:
-            process.send_signal(number)
-            break
-    process.stdout.read()
-    return process.wait(timeout=120)
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if after_line in line:
+                process.send_signal(number)
+                break
+        process.stdout.read()
+        return process.wait(timeout=120)
 
 
 @pytest.mark.slow
@@ -266,6 +266,16 @@ def test_four_replicas_see_the_same_losses(finished: Path, data: str, tmp_path: 
         assert ours[:2] == expected[:2]
         for value, wanted in zip(ours[2:], expected[2:], strict=True):
             assert value is None if wanted is None else value == pytest.approx(wanted, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_an_exploded_loss_can_be_replayed(data: str, tmp_path: Path) -> None:
+    arguments = (*TINY_RUN, "--set=stages.shapes.learning_rate=1e6", "--strategy=cpu")
+    output = run("trainer.task", f"--data={data}", f"--run_dir={tmp_path}/run", *arguments, code=3)
+    capsule = re.search(r"python -m trainer\.replay (\S+),", output)
+    assert capsule is not None, output
+    replayed = run("trainer.replay", capsule.group(1))
+    assert "seen again: the loss of stage 'shapes'" in replayed
 
 
 def test_every_recipe_says_what_it_is_for_and_how_to_start_it() -> None:
