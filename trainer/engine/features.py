@@ -28,8 +28,9 @@ class FeatureViews:
         self.num_examples = features.shape[1]
         self.row_shape = (features.shape[2],)
 
-    def gather(self, indices: np.ndarray, epochs: np.ndarray) -> CanvasRows:
-        """Rows for the examples, int64 [B], as seen in their epochs, int64 [B]."""
+    def gather(self, indices: np.ndarray, epochs: np.ndarray | None = None) -> CanvasRows:
+        """Rows of some examples, int64 [B], as seen in these epochs, int64 [B]; else in the first."""
+        epochs = np.full_like(indices, self._first_epoch) if epochs is None else epochs
         views = (epochs - self._first_epoch) % len(self._features)
         return CanvasRows(
             images=self._features[views, indices],

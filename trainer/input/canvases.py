@@ -45,8 +45,13 @@ class CanvasRows:
 class Examples(Protocol):
     """What the feed reads from: canvases, kept features, or made-up ones for a rehearsal."""
 
-    num_examples: int
-    dtype: type
+    @property
+    def num_examples(self) -> int:
+        """How many there are."""
+
+    @property
+    def dtype(self) -> type:
+        """Of what `gather` returns."""
 
     @property
     def row_shape(self) -> tuple[int, ...]:
