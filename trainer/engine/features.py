@@ -29,7 +29,7 @@ class FeatureViews:
         self.row_shape = (features.shape[2],)
 
     def gather(self, indices: np.ndarray, epochs: np.ndarray | None = None) -> CanvasRows:
-        """Rows of some examples, int64 [B], as seen in these epochs, int64 [B]; else in the first."""
+        """Rows of some examples, int64 [B], as seen in these epochs, int64 [B], or the first."""
         epochs = np.full_like(indices, self._first_epoch) if epochs is None else epochs
         views = (epochs - self._first_epoch) % len(self._features)
         return CanvasRows(
