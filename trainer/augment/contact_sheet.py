@@ -78,7 +78,8 @@ def write_contact_sheet(
 ) -> None:
     """Writes the sheet as a PNG file, local or `gs://`."""
     png = tf.io.encode_png(contact_sheet(stages, cell_px, seed))
-    tf.io.gfile.GFile(path, "wb").write(png.numpy())
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(png.numpy())
 
 
 def single_operations(config: Augmentation) -> dict[str, Augmentation]:

@@ -5,6 +5,7 @@ gathers slowly; a CPU is the other way round. The results agree to rounding.
 """
 
 import functools
+import importlib.metadata
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -14,9 +15,21 @@ Kernels = Literal["matrix", "gather"]
 
 
 def default_kernels() -> Kernels:
-    """ "matrix" where this process has a GPU or TPU, else "gather". Asked while tracing."""
+    """ "matrix" where this process has a GPU or TPU, else "gather". Asked while tracing.
+
+    Under `tensorflow-tpu` it is always "matrix": that build cannot compile for its host ("could
+    not find registered transfer manager for platform Host").
+    """
     kinds = {device.device_type for device in tf.config.list_logical_devices()}
-    return "matrix" if kinds & {"GPU", "TPU"} else "gather"
+    return "matrix" if kinds & {"GPU", "TPU"} or _is_installed("tensorflow-tpu") else "gather"
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def fuse(kernels: Kernels, function: Callable[..., Any], *args: Any) -> Any:
