@@ -36,9 +36,9 @@ def fresh_weights(cars: Path) -> Callable[..., dict[str, np.ndarray]]:
 
     from trainer.network.build import build_network
 
-    def make(seed: int, backbone: str = "Tiny") -> dict[str, np.ndarray]:
+    def make(seed: int, backbone: str = "Tiny", data: Path = cars) -> dict[str, np.ndarray]:
         keras.utils.set_random_seed(seed)
-        num_classes = len(load_manifest(str(cars)).classes)
+        num_classes = len(load_manifest(str(data)).classes)
         network = build_network(tiny_recipe(backbone=backbone), num_classes, IMAGE_PX)
         rng = np.random.default_rng(seed)
         arrays = {name: variable.value.numpy() for name, variable in network.variables().items()}
