@@ -92,6 +92,7 @@ def train(options: SessionOptions) -> None:
     ):
         split_cpu(options.num_devices)
     strategy = make_strategy(options.strategy, options.num_devices, options.tpu)
+    stop.listen()
     plans = plan_stages(
         recipe,
         num_examples=manifest.splits["train"].num_examples,
@@ -154,7 +155,8 @@ def train(options: SessionOptions) -> None:
         if chief
         else (),
     )
-    progress = run.run()
+    with workers.names_a_lost_worker():
+        progress = run.run()
     if chief:
         keeper.finish(progress)
         _print_summary(options, progress, time.monotonic() - started)

@@ -1,6 +1,5 @@
 """Restarts, signals and merged output, with small scripts in place of trainers."""
 
-import os
 import signal
 import socket
 import subprocess

@@ -48,6 +48,14 @@ class StopSignal:
         self._deadline = (
             None if deadline_secs is None else time.monotonic() + deadline_secs - elapsed
         )
+        self.listen()
+
+    def listen(self) -> None:
+        """Takes SIGTERM, again if need be.
+
+        TensorFlow 2.21 puts a handler of its own in our place when it makes a strategy of several
+        workers.
+        """
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def reason(self, secs_to_finish: float) -> str | None:
