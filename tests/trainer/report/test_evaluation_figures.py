@@ -1,0 +1,61 @@
+"""Figures of an evaluation: drawn without a screen, legible for any number of classes."""
+
+import numpy as np
+import pytest
+
+from trainer.metrics import Evaluation, apply_temperature, evaluate_predictions
+from trainer.report.evaluation_figures import (
+    MAX_CLASSES_SHOWN,
+    classes_to_show,
+    confusion_figure,
+    reliability_figure,
+)
+
+pytest.importorskip("matplotlib")
+
+
+def some_evaluation(num_classes: int, temperature: float = 1.0) -> Evaluation:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, num_classes, 200)
+    logits = rng.normal(size=(200, num_classes))
+    logits[np.arange(200), labels] += 3
+    names = [f"class {index}" for index in range(num_classes)]
+    return evaluate_predictions(apply_temperature(logits, temperature), labels, names)
+
+
+@pytest.mark.parametrize("num_classes", [2, 10, 300])
+def test_confusion_is_a_picture_of_bounded_size(num_classes: int) -> None:
+    picture = confusion_figure(some_evaluation(num_classes))
+    height, width, channels = picture.shape
+    assert picture.dtype == np.uint8
+    assert channels == 3
+    assert 300 <= height <= 1600
+    assert 300 <= width <= 1700
+    assert picture.std() > 10
+
+
+def test_confusion_of_other_predictions_is_another_picture() -> None:
+    right = some_evaluation(10)
+    rng = np.random.default_rng(1)
+    random = evaluate_predictions(
+        rng.dirichlet(np.ones(10), 200), rng.integers(0, 10, 200), right.class_names
+    )
+    assert (confusion_figure(right) != confusion_figure(random)).any()
+
+
+def test_classes_with_most_mistakes_are_shown_in_their_order() -> None:
+    matrix = np.diag(np.full(100, 9))
+    worst = [3, 50, 77]
+    for index in worst:
+        matrix[index, index + 1] = 5
+    shown = classes_to_show(matrix)
+    assert len(shown) == MAX_CLASSES_SHOWN
+    assert set(worst) | {index + 1 for index in worst} <= set(shown.tolist())
+    assert (np.diff(shown) > 0).all()
+
+
+def test_reliability_shows_both_curves() -> None:
+    sharp, flat = some_evaluation(5, 0.4), some_evaluation(5, 3.0)
+    picture = reliability_figure(sharp, flat)
+    assert picture.shape == (700, 600, 3)
+    assert (picture != reliability_figure(sharp, sharp)).any()
