@@ -4,8 +4,8 @@
 
 One network (EfficientNetV2-B0, random weights), photos already in memory, three ways of training:
 everything, the upper half from block5a, the head alone. BatchNorm is frozen below the head on both
-sides. Ours also resizes every photo on the device, which Keras is spared. Rounds take turns, so that
-a machine that drifts drifts for all; the table holds medians.
+sides. Ours also resizes every photo on the device, which Keras is spared. Rounds take turns, so
+that a machine that drifts drifts for all; the table holds medians.
 """
 
 import os
