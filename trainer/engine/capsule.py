@@ -18,6 +18,11 @@ FOLDER = "capsules"
 FILE_NAME = "capsule.json"
 
 
+def capsule_folder(run_dir: str, step: int) -> str:
+    """Where the capsule of a failed step of a run is, or would be."""
+    return os.path.join(run_dir, FOLDER, f"{step:09d}")
+
+
 def write_capsule(
     run_dir: str, step: int, facts: Mapping[str, Any], files: Mapping[str, str]
 ) -> str:
@@ -29,7 +34,7 @@ def write_capsule(
         facts: JSON data.
         files: name inside the capsule -> file to copy.
     """
-    folder = os.path.join(run_dir, FOLDER, f"{step:09d}")
+    folder = capsule_folder(run_dir, step)
     for name, source in files.items():
         target = os.path.join(folder, name)
         tf.io.gfile.makedirs(os.path.dirname(target))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrecords_builder.manifest import Manifest
 from trainer.devices import is_chief
-from trainer.engine.capsule import write_capsule
+from trainer.engine.capsule import capsule_folder, write_capsule
 from trainer.engine.checkpoints import FOLDER as CHECKPOINT_FOLDER
 from trainer.engine.checkpoints import Checkpoints
 from trainer.engine.evaluation import Evaluator, evaluation_batch_of
@@ -267,9 +267,15 @@ class Run:
     def _write_capsule(
         self, plan: StagePlan, progress: Progress, rates: Sequence[float], loss: float
     ) -> str:
-        order, ids = self._order(plan), self._canvases["train"].ids
+        total_steps = progress.steps_before + progress.step
+        if not self._chief:
+            return capsule_folder(self._options.run_dir, total_steps)
+        order, canvases = self._order(plan), self._canvases["train"]
         steps = range(progress.step - len(rates), progress.step)
         batches = [(step, order.batch(step)) for step in steps]
+        # Names become known by reading, and other workers have read their part of the batches.
+        for _, rows in batches:
+            canvases.gather(rows.indices)
         facts = {
             "stage": plan.stage.name,
             "learning_rates": list(rates),
@@ -283,7 +289,7 @@ class Run:
                     "step": step,
                     "epochs": rows.epochs.tolist(),
                     "indices": rows.indices.tolist(),
-                    "ids": [ids[index] for index in rows.indices],
+                    "ids": [canvases.ids[index] for index in rows.indices],
                 }
                 for step, rows in batches
             ],
@@ -292,8 +298,7 @@ class Run:
         files = {f"{CHECKPOINT_FOLDER}/{os.path.basename(newest)}": newest} if newest else {}
         if (carried := progress.carried_file) is not None:
             files[carried] = os.path.join(self._options.run_dir, carried)
-        step = progress.steps_before + progress.step
-        return write_capsule(self._options.run_dir, step, facts, files)
+        return write_capsule(self._options.run_dir, total_steps, facts, files)
 
     def _publish_best(self) -> None:
         """Before the end of a run, the best weights so far are its model."""

@@ -157,6 +157,15 @@ def test_an_exploded_loss_leaves_a_capsule(start_run: StartRun, tmp_path: Path) 
     assert all(name.startswith("car-") for batch in facts["batches"] for name in batch["ids"])
 
 
+def test_only_the_chief_writes_a_capsule(
+    start_run: StartRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.engine.run.is_chief", lambda strategy: False)
+    with pytest.raises(LossError) as caught:
+        start_run(tmp_path, recipe=exploding())
+    assert not Path(caught.value.capsule).exists()
+
+
 def test_rollbacks_halve_the_rate_until_there_are_no_more(
     start_run: StartRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
