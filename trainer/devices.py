@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from trainer.errors import DeviceError
+from trainer.errors import ClusterError, DeviceError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -217,7 +217,16 @@ def _make_multiworker(num_gpus: int) -> "tf.distribute.Strategy":
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=kind.NCCL if num_gpus else kind.RING
     )
-    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except tf.errors.UnknownError as error:
+        # All that TensorFlow says when the port is taken.
+        if "gRPC server" not in str(error):
+            raise
+        raise ClusterError(
+            f"this worker cannot listen at its address in TF_CONFIG ({config}); need a free port "
+            "there; take another one for it on every worker and start all again"
+        ) from error
 
 
 def _make_tpu(tpu: str) -> "tf.distribute.Strategy":

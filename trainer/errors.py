@@ -56,3 +56,12 @@ class WorkerLost(UserError):
     """
 
     exit_code = 75
+
+
+class ClusterError(UserError):
+    """The processes of a run cannot find together; starting all of them again may help.
+
+    The exit code is that of a crash, so that a supervisor does.
+    """
+
+    exit_code = 1

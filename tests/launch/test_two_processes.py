@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.processes import free_ports, worker_environments
+from launch.supervisor import restarts
 from tests.trainer.making import build_cars
 from tests.trainer.test_task import TINY_RUN, losses, run, same_model
 
@@ -124,6 +127,26 @@ def test_a_run_stopped_and_with_a_worker_killed_ends_with_the_same_weights(
     assert json.loads((run_dir / "run.json").read_text())["num_starts"] == 3
     assert losses(run_dir) == losses(undisturbed)
     assert same_model(run_dir, undisturbed)
+
+
+def test_a_port_in_use_is_one_line_and_worth_another_start(data: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        ports = [taken.getsockname()[1], *free_ports(1)]
+        (environment, _) = worker_environments(2, ports, num_cores=2)
+        arguments = (f"--data={data}", f"--run_dir={tmp_path / 'run'}", "--recipe=demo")
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer.task", "--strategy=multiworker", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert restarts(done.returncode, restarts_stopped=False)
+    assert "error: this worker cannot listen at its address" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_one_stopped_worker_stops_both_at_the_same_step(data: str, tmp_path: Path) -> None:
