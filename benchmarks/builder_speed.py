@@ -7,8 +7,8 @@ processes; a plain loop around `tf.io.TFRecordWriter`; `download_and_prepare` of
 Datasets; and the steps of FFCV's image field (Pillow, OpenCV) in as many processes, without the
 rest of its writer. The photos are those of CARS_MATERIAL, or rendered ones, linked `copies` times.
 
-Two rates are printed: photos per second of wall time, which other work on the machine disturbs,
-and photos per second of processor time of all processes together, which it hardly does.
+Photos per second of wall time suffer from other work on the machine. Photos per second of processor
+time hardly do; they are printed with --workers=1, where everything happens in one process.
 """
 
 import argparse
@@ -217,15 +217,17 @@ def main() -> None:
                 cpu_before = cpu_seconds()
                 times.setdefault(name, []).append(run(out))
                 cpu_times.setdefault(name, []).append(cpu_seconds() - cpu_before)
+                rate = num_photos / times[name][-1]
+                print(f"round {round_number}: {name}: {rate:.0f}/s", file=sys.stderr, flush=True)
                 shutil.rmtree(out, ignore_errors=True)
                 out.unlink(missing_ok=True)
     print(f"{num_photos} photos, {num_workers} processes, median of {options.rounds} rounds")
-    print(f"{'':32}{'photos/s':>10}{'photos/CPU s':>14}")
+    print(f"{'':32}{'photos/s':>10}" + (f"{'photos/CPU s':>14}" if num_workers == 1 else ""))
     for name, seconds in times.items():
-        rate, cpu_rate = (
-            num_photos / statistics.median(values) for values in (seconds, cpu_times[name])
-        )
-        print(f"{name:32}{rate:10.0f}{cpu_rate:14.0f}")
+        row = f"{name:32}{num_photos / statistics.median(seconds):10.0f}"
+        if num_workers == 1:
+            row += f"{num_photos / statistics.median(cpu_times[name]):14.0f}"
+        print(row)
 
 
 if __name__ == "__main__":
