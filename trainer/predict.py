@@ -6,10 +6,7 @@ r"""Predicts photos and writes a submission, and the probabilities beside it.
 See docs/evaluation.md.
 """
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -17,11 +14,6 @@ from tfrecords_builder import command_line
 from trainer.devices import STRATEGIES, require_tensorflow
 from trainer.errors import DataError
 
-if TYPE_CHECKING:
-    from trainer.prediction import EnsemblePrediction
-
-_UNUSABLE_SHOWN = 20
-_DEFAULT_COLUMNS = ("Id", "Category")
 LABEL_FORMATS = ("names", "ids")
 
 
@@ -51,6 +43,7 @@ def define_flags() -> None:
 def main() -> None:
     """Predicts as the flags say."""
     from trainer.prediction import PredictionRequest, predict
+    from trainer.prediction_files import write_result
 
     values = flags.FLAGS
     request = PredictionRequest(
@@ -94,65 +87,6 @@ def parse_weights(text: str) -> str | tuple[float, ...]:
             f"--ensemble_weights={text} cannot be read; need fit, equal, or a number a run "
             "separated by commas, for example 2,1"
         ) from None
-
-
-def write_result(
-    result: "EnsemblePrediction",
-    out: Path,
-    predictions_file: Path,
-    test_data: str | None,
-    label_format: str = "names",
-) -> None:
-    """Writes labels, probabilities and where they come from, and says what was done.
-
-    Args:
-        result: of `predict`.
-        out: the labels, one row a photo; with `test_data` in the order of the sample submission.
-        predictions_file: the probabilities; where they come from stands beside it as .json.
-        test_data: folder of the records whose test split was predicted.
-        label_format: names or ids.
-    """
-    from tfrecords_builder.manifest import load_manifest
-    from trainer.submission.file import insert_missing, write_atomically, write_submission
-    from trainer.submission.predictions import write_predictions
-
-    predictions = result.predictions
-    names = predictions.class_names
-    shown = names if label_format == "names" else [str(index) for index in range(len(names))]
-    ids = list(predictions.ids)
-    labels = [shown[index] for index in predictions.probabilities.argmax(axis=1)]
-    id_column, label_column = _DEFAULT_COLUMNS
-    manifest = load_manifest(test_data) if test_data is not None else None
-    if manifest is not None and manifest.submission is not None:
-        submission = manifest.submission
-        id_column, label_column = submission.id_column, submission.label_column
-        missing = [(row.position, row.id) for row in submission.missing]
-        counts = manifest.splits["train"].class_counts
-        ids, labels = insert_missing(ids, labels, missing, shown[counts.index(max(counts))])
-        if missing:
-            print(f"{len(missing)} ids have no usable photo and got the largest class")
-    write_submission(out, ids, labels, id_column=id_column, label_column=label_column)
-    write_predictions(
-        predictions_file, predictions.ids, names, predictions.probabilities, predictions.labels
-    )
-    lineage = json.dumps(result.to_json(), indent=1, ensure_ascii=False) + "\n"
-    write_atomically(predictions_file.with_suffix(".json"), lineage)
-    for name, reason in list(result.unusable.items())[:_UNUSABLE_SHOWN]:
-        print(f"left out {name}: {reason}", file=sys.stderr)
-    if (num_hidden := len(result.unusable) - _UNUSABLE_SHOWN) > 0:
-        print(
-            f"and {num_hidden} more, see {predictions_file.with_suffix('.json')}", file=sys.stderr
-        )
-    if len(result.members) > 1:
-        for member, weight in zip(result.members, result.weights, strict=True):
-            print(f"weight {weight:.4f}  {member.run_dir} ({member.settings.average.name})")
-        print(f"weights: {result.reason}")
-    labelled = predictions.labels >= 0
-    if labelled.any():
-        right = predictions.probabilities.argmax(axis=1)[labelled] == predictions.labels[labelled]
-        print(f"accuracy {right.mean():.4f} on the {labelled.sum()} photos with labels")
-    left_out = f", {len(result.unusable)} photos left out" if result.unusable else ""
-    print(f"{len(ids)} predictions in {out}{left_out}; probabilities in {predictions_file}")
 
 
 if __name__ == "__main__":
