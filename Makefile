@@ -31,7 +31,7 @@ install_project = $(call PIP,$(1)) --no-build-isolation --no-deps --editable .
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: $(CPU) ## render cars, build records, train, evaluate, predict; about 4 minutes on 2 cores
+demo: $(CPU) ## render cars, build records, train, evaluate and predict, within minutes
 	@PATH="$(abspath $(VENV))/bin:$$PATH" ./demo.sh
 
 test: $(DEV) ## all tests; arguments for pytest in ARGS="..."
