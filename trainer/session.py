@@ -18,17 +18,10 @@ from trainer.errors import DataError, RunFolderError
 from trainer.network.backbones import check_backbone
 from trainer.overrides import apply_overrides
 from trainer.plan import StagePlan, plan_stages, plan_table
-from trainer.progress import EpochRecord, Progress
 from trainer.recipe import Recipe
 from trainer.recipes import load_recipe
-from trainer.run_record import (
-    MODEL_FILE,
-    RunSettings,
-    load_run_record,
-    make_run_record,
-    with_progress,
-    write_run_record,
-)
+from trainer.report.record_keeper import RecordKeeper
+from trainer.run_record import MODEL_FILE, RunSettings, load_run_record, make_run_record
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -82,6 +75,7 @@ def train(options: SessionOptions) -> None:
 
     from trainer.engine.run import Run, RunOptions
     from trainer.engine.workers import Workers
+    from trainer.report.summary import print_summary
     from trainer.report.tensorboard import TensorBoardScalars
     from trainer.report.terminal import TerminalProgress
 
@@ -121,6 +115,11 @@ def train(options: SessionOptions) -> None:
         print(describe(strategy))
         print(f"data: {_describe_data(manifest)}")
         print(plan_table(plans), flush=True)
+    if record["finished"]:
+        print(f"this run is finished; its model is {os.path.join(options.run_dir, MODEL_FILE)}")
+        if options.auto_submit is not None:
+            _submit(options.auto_submit, options, strategy, stop)
+        return
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     xla = on_gpu if options.xla is None else options.xla
     on_accelerator = on_gpu or isinstance(strategy, tf.distribute.TPUStrategy)
@@ -128,13 +127,8 @@ def train(options: SessionOptions) -> None:
         _rehearse(strategy, recipe, plans, manifest, xla, chief)
     if options.rehearse_only:
         return
-    if record["finished"]:
-        print(f"this run is finished; its model is {os.path.join(options.run_dir, MODEL_FILE)}")
-        if options.auto_submit is not None:
-            _submit(options.auto_submit, options, strategy, stop)
-        return
     record["num_starts"] += 1
-    keeper = _RecordKeeper(options.run_dir, record)
+    keeper = RecordKeeper(options.run_dir, record) if chief else None
     run = Run(
         strategy=strategy,
         recipe=recipe,
@@ -149,17 +143,18 @@ def train(options: SessionOptions) -> None:
             max_rollbacks=options.max_rollbacks,
             compile_with_xla=xla,
         ),
-        initial_weights=_initial_weights(recipe, manifest, keeper if chief else None),
+        initial_weights=_initial_weights(recipe, manifest, keeper),
         stop=stop,
         observers=(keeper, TerminalProgress(plans), TensorBoardScalars(options.run_dir))
-        if chief
+        if keeper is not None
         else (),
     )
     with workers.names_a_lost_worker():
         progress = run.run()
-    if chief:
+    if keeper is not None:
         keeper.finish(progress)
-        _print_summary(options, progress, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        print_summary(options.run_dir, options.data_dir, progress, seconds)
     if options.auto_submit is not None:
         # All workers predict, from the published model; the chief has just written it.
         workers.gather(0)
@@ -183,18 +178,12 @@ def _rehearse(
     xla: bool,
     prints: bool,
 ) -> None:
-    from trainer.engine.rehearsal import RehearsedStage, rehearse
-
-    def report(stage: RehearsedStage) -> None:
-        if prints:
-            print(
-                f"rehearsed {stage.name}: compiled in {stage.compile_secs:.0f} s, step "
-                f"{stage.step_secs:.2f} s, peak memory {stage.peak_mib:.0f} MiB",
-                flush=True,
-            )
+    from trainer.engine.rehearsal import rehearse
+    from trainer.report.terminal import print_rehearsed
 
     validation = manifest.splits.get("val")
     num_validation = max(1, validation.num_examples if validation else 1)
+    report = print_rehearsed if prints else lambda stage: None
     rehearse(strategy, recipe, plans, len(manifest.classes), num_validation, xla, report)
 
 
@@ -207,34 +196,6 @@ def resolve_recipe(options: SessionOptions) -> Recipe:
     )
     check_backbone(recipe.backbone)
     return recipe
-
-
-class _RecordKeeper:
-    """Observer that keeps `run.json` up to date."""
-
-    def __init__(self, run_dir: str, record: dict):
-        self._run_dir = run_dir
-        self.record = record
-        write_run_record(run_dir, record)
-
-    def on_steps(
-        self, plan: object, progress: Progress, loss: float, images_per_sec: float
-    ) -> None:
-        """Nothing: the record is written after epochs."""
-
-    def on_epoch(self, plan: object, progress: Progress, epoch: EpochRecord) -> None:
-        """Writes what was reached."""
-        self.record = with_progress(self.record, progress)
-        write_run_record(self._run_dir, self.record)
-
-    def finish(self, progress: Progress) -> None:
-        """Marks the run as finished."""
-        self.record = {
-            **with_progress(self.record, progress),
-            "finished": True,
-            "model": MODEL_FILE,
-        }
-        write_run_record(self._run_dir, self.record)
 
 
 def _check_data(manifest: Manifest, data_dir: str) -> None:
@@ -275,8 +236,7 @@ def _open_run(
         shown = "; ".join(differences[:5]) + ("; ..." if len(differences) > 5 else "")
         raise RunFolderError(
             f"{options.run_dir!r} holds a run with other settings ({shown}); need the same to go "
-            "on; "
-            "use another --run_dir, or --allow_changes to go on all the same"
+            "on; use another --run_dir, or --allow_changes to go on all the same"
         )
     return {
         **stored,
@@ -287,7 +247,7 @@ def _open_run(
 
 
 def _initial_weights(
-    recipe: Recipe, manifest: Manifest, keeper: _RecordKeeper | None
+    recipe: Recipe, manifest: Manifest, keeper: RecordKeeper | None
 ) -> Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, np.ndarray]]:
     def load(expected: Mapping[str, tuple[int, ...]]) -> Mapping[str, np.ndarray]:
         if recipe.weights == NO_WEIGHTS:
@@ -302,33 +262,7 @@ def _initial_weights(
             )
             for note in loaded.notes:
                 print(f"weights: {note}")
-            keeper.record["weights"] = loaded.lineage()
+            keeper.add(weights=loaded.lineage())
         return loaded.arrays
 
     return load
-
-
-def _print_summary(options: SessionOptions, progress: Progress, seconds: float) -> None:
-    best = [epoch for epoch in progress.history if epoch.is_best][-1]
-    reached = (
-        ""
-        if best.val_accuracy is None
-        else f", validation accuracy {best.val_accuracy:.4f} (loss {best.val_loss:.4f})"
-    )
-    spent: dict[str, float] = {}
-    for row in progress.seconds.values():
-        for what, amount in row.items():
-            spent[what] = spent.get(what, 0.0) + amount
-    ledger = ", ".join(
-        f"{what} {amount:.0f} s"
-        for what, amount in sorted(spent.items(), key=lambda item: -item[1])
-    )
-    print(f"finished in {seconds / 60:.1f} min{reached}")
-    print(f"time: {ledger}")
-    where = f"--run_dir={options.run_dir} --data={options.data_dir}"
-    for command in (
-        f"python -m trainer.evaluate {where} --split=val",
-        f"python -m trainer.predict {where} --split=test --out=submission.csv",
-        f"tensorboard --logdir={os.path.join(options.run_dir, 'tensorboard')}",
-    ):
-        print(f"  {command}")

@@ -2,11 +2,24 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from trainer.plan import StagePlan
 from trainer.progress import EpochRecord, Progress
 
+if TYPE_CHECKING:
+    from trainer.engine.rehearsal import RehearsedStage
+
 _SECS_BETWEEN_PLAIN_LINES = 30.0
+
+
+def print_rehearsed(stage: "RehearsedStage") -> None:
+    """One line on what the rehearsal of a stage took."""
+    print(
+        f"rehearsed {stage.name}: compiled in {stage.compile_secs:.0f} s, step "
+        f"{stage.step_secs:.2f} s, peak memory {stage.peak_mib:.0f} MiB",
+        flush=True,
+    )
 
 
 class TerminalProgress:
