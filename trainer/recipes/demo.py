@@ -3,9 +3,11 @@
     make demo
 
 Expect an accuracy above 0.90 on held-out cars (chance: 0.10); 0.958 on 400 of them was measured
-with 3,000 cars, and 165 seconds of processor time for all four commands together. Two sizes as in the real thing: the shapes at a small one, where an epoch is cheap, then a
-finish at a larger one. BatchNorm keeps learning, since nothing here was trained before and its
-statistics belong to one image size.
+with 3,000 cars, and 165 seconds of processor time for all four commands together.
+
+Two sizes as in the real thing: the shapes at a small one, where an epoch is cheap, then a finish at
+a larger one. BatchNorm keeps learning, since nothing here was trained before and its statistics
+belong to one image size.
 """
 
 from trainer.augment.config import Augmentation
