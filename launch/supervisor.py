@@ -14,6 +14,8 @@ from trainer.engine.stop import JOB_START_VARIABLE
 
 EXIT_DONE = 0
 EXIT_STOPPED = 75
+EXIT_LOST = 74
+"""A worker that saw another one go: a consequence, told only if nothing else is known."""
 EXIT_INTERRUPTED = 130
 _FINAL = (2, 3, EXIT_INTERRUPTED)
 """The user's mistake, training that cannot go on, Ctrl-C: starting again would not help."""
@@ -41,9 +43,10 @@ def outcome(codes: Sequence[int]) -> int:
     for wanted in _FINAL:
         if wanted in codes:
             return wanted
-    for code in codes:
-        if code not in (EXIT_DONE, EXIT_STOPPED):
-            return 128 - code if code < 0 else code
+    crashes = [code for code in codes if code not in (EXIT_DONE, EXIT_STOPPED)]
+    if crashes:
+        code = min(crashes, key=lambda code: code == EXIT_LOST)
+        return 128 - code if code < 0 else code
     return EXIT_STOPPED if EXIT_STOPPED in codes else EXIT_DONE
 
 
@@ -151,6 +154,7 @@ class Supervisor:
 def _describe(codes: dict[int, int]) -> str:
     """`worker 1 was killed by SIGKILL`: the crashed one if there is one, else the first."""
     crashed = [index for index, code in codes.items() if code not in (EXIT_DONE, EXIT_STOPPED)]
+    crashed.sort(key=lambda index: codes[index] == EXIT_LOST)
     index = crashed[0] if crashed else next(iter(codes), 0)
     code = codes.get(index, EXIT_STOPPED)
     if code < 0:

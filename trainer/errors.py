@@ -49,19 +49,11 @@ class Preempted(UserError):
     exit_code = 75
 
 
-class WorkerLost(UserError):
-    """Another process of the run is gone; started again, all go on from the last checkpoint.
-
-    The exit code is that of `Preempted`: nothing is wrong with this process.
-    """
-
-    exit_code = 75
-
-
 class ClusterError(UserError):
-    """The processes of a run cannot find together; starting all of them again may help.
+    """The processes of a run have not found together, or lost one; start all of them again.
 
-    The exit code is that of a crash, so that a supervisor does.
+    They go on from the last checkpoint. Not the code of `Preempted`, since nobody wanted this stop;
+    that of EX_IOERR of sysexits.h.
     """
 
-    exit_code = 1
+    exit_code = 74

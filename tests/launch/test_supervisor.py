@@ -52,6 +52,8 @@ def num_starts(folder: Path) -> list[int]:
         ((75, -9), 137),
         ((-9, 2), 2),
         ((1, 75), 1),
+        ((74, -9), 137),
+        ((74, 75), 74),
         ((3, 75), 3),
         ((0, -15), 143),
         ((130, -9), 130),
@@ -62,7 +64,8 @@ def test_one_exit_code_stands_for_all_workers(codes: Sequence[int], expected: in
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [(0, False), (2, False), (3, False), (130, False), (1, True), (137, True)]
+    ("code", "expected"),
+    [(0, False), (2, False), (3, False), (130, False), (1, True), (74, True), (137, True)],
 )
 def test_only_crashes_are_started_again(code: int, expected: bool) -> None:
     assert restarts(code, restarts_stopped=False) == expected

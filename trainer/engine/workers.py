@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.devices import is_chief, num_workers
-from trainer.errors import RunFolderError, WorkerLost
+from trainer.errors import ClusterError, RunFolderError
 
 T = TypeVar("T")
 
@@ -85,14 +85,14 @@ class Workers:
 
     @contextmanager
     def names_a_lost_worker(self) -> Iterator[None]:
-        """Turns what TensorFlow raises when a process of the run is gone into WorkerLost."""
+        """Turns what TensorFlow raises when a process of the run is gone into ClusterError."""
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as e:
             if self._num_workers == 1:
                 raise
             reason = str(e).split("}} ", 1)[-1].splitlines()[0]
-            raise WorkerLost(
+            raise ClusterError(
                 f"another worker is gone ({reason}); need all {self._num_workers} of them; start "
                 "all again, they go on from the last checkpoint"
             ) from e

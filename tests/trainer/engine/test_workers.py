@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.engine.workers import Verdict, Workers
-from trainer.errors import RunFolderError, WorkerLost
+from trainer.errors import ClusterError, RunFolderError
 
 
 class Scripted(Workers):
@@ -70,8 +70,8 @@ def test_a_lost_worker_is_a_reason_to_start_again_and_not_a_defect() -> None:
         raise reset
     workers._num_workers = 2
     with (
-        pytest.raises(WorkerLost, match=r"is gone \(connection reset\)") as caught,
+        pytest.raises(ClusterError, match=r"is gone \(connection reset\)") as caught,
         workers.names_a_lost_worker(),
     ):
         raise reset
-    assert caught.value.exit_code == 75
+    assert caught.value.exit_code == 74
