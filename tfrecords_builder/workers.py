@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
@@ -61,7 +61,7 @@ def run_in_workers(
         max_workers=min(num_workers, len(tasks)),
         mp_context=context,
         initializer=_start_worker,
-        initargs=(num_done, stop),
+        initargs=(num_done, stop, dict(os.environ)),
     )
     try:
         futures = [pool.submit(function, task) for task in tasks]
@@ -120,9 +120,12 @@ def photo_done() -> None:
         _num_done.value += 1
 
 
-def _start_worker(num_done: Any, stop: Any) -> None:
+def _start_worker(num_done: Any, stop: Any, environment: Mapping[str, str]) -> None:
     global _num_done, _stop
     _num_done, _stop = num_done, stop
+    # The server that forks the workers has the environment of the moment when it was started.
+    os.environ.clear()
+    os.environ.update(environment)
     # Both signals go to the whole process group; the main process decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,5 +1,6 @@
 """`gs://` in and out, through the real client, against a stand-in that also fails."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     gcs._client.cache_clear()
     yield server
+    gcs._client()._http.close()
     gcs._client.cache_clear()
+    gc.collect()  # Sockets that are still open are this test's, not the next one's.
     server.shutdown()
     server.server_close()
 
