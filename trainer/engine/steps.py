@@ -143,10 +143,8 @@ class TrainSteps:
         replicas = self._strategy.num_replicas_in_sync
         statistics = [variable.value for variable in self._cut.statistics.values()]
         if replicas > 1:
-            context = tf.distribute.get_replica_context()
-            reduced = context.all_reduce(
-                tf.distribute.ReduceOp.SUM,
-                total + [tf.identity(value) / replicas for value in statistics],
+            reduced = self._sum_over_replicas(
+                total + [tf.identity(value) / replicas for value in statistics]
             )
             total, means = reduced[: len(total)], reduced[len(total) :]
             for variable, mean in zip(statistics, means, strict=True):
@@ -161,6 +159,21 @@ class TrainSteps:
         skipped = 1.0 - tf.cast(finite, tf.float32)
         added = tf.concat([sums, [skipped]], 0)
         self._sums.assign(tf.concat([self._sums[:4] + added, [norm]], 0))
+
+    def _sum_over_replicas(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The sums of float32 tensors over all replicas, on each of them."""
+        context = tf.distribute.get_replica_context()
+        if num_workers(self._strategy) == 1:
+            reduced: list[tf.Tensor] = context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+            return reduced
+        # Between processes TensorFlow sends each tensor by itself, hundreds a step; other
+        # strategies and XLA pack them.
+        flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
+        parts = tf.split(
+            context.all_reduce(tf.distribute.ReduceOp.SUM, flat),
+            [tensor.shape.num_elements() for tensor in tensors],
+        )
+        return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
     def _gradients(self, batch: Batch, loss_scale: tf.Tensor) -> list[tf.Tensor]:
         """Gradients by variable, then [sum of losses, of hits, of weights]."""

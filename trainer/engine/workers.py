@@ -6,6 +6,7 @@ of one machine is exchanged first; it costs about 3 ms between two processes of 
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ class Workers:
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as e:
             if self._num_workers == 1:
                 raise
-            reason = str(e).split("}} ", 1)[-1].splitlines()[0]
+            found = re.search(r"aborted by: (.+)", str(e))
+            reason = found[1] if found else str(e).split("}} ", 1)[-1].splitlines()[0]
             raise ClusterError(
                 f"another worker is gone ({reason}); need all {self._num_workers} of them; start "
                 "all again, they go on from the last checkpoint"
