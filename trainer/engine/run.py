@@ -131,8 +131,6 @@ class Run:
         with self._ledger.measure("build"):
             self._open_canvases(plan)
             tf.keras.backend.clear_session()
-            # Fresh weights must not depend on what was built before.
-            tf.keras.utils.set_random_seed(self._seed)
             state = StageState(
                 self._strategy,
                 self._recipe,
@@ -141,6 +139,7 @@ class Run:
                 self._class_weights(plan),
                 self._options.compile_with_xla,
                 on_features=plan.stage.cache_feature_views > 0,
+                seed=self._seed,
             )
             if arrays:
                 state.restore(arrays)

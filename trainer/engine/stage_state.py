@@ -24,11 +24,12 @@ class StageState:
         class_weights: np.ndarray,
         compile_with_xla: bool,
         on_features: bool = False,
+        seed: int = 0,
     ):
         stage = plan.stage
         self.num_classes = num_classes
         with strategy.scope():
-            self.network: Network = build_network(recipe, num_classes, stage.image_px)
+            self.network: Network = build_network(recipe, num_classes, stage.image_px, seed)
             self.cut: StageNetwork = cut_for_stage(self.network, stage)
             weights = {name: variable.value for name, variable in self.cut.trainable.items()}
             factors = {name: stage.layer_decay ** self.cut.depth[name] for name in weights}

@@ -7,6 +7,7 @@ differentiated and no activation of it is kept.
 """
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ STEM = "stem"
 TOP = "top"
 HEAD = "head"
 HEAD_DROPOUT_NUMBER = 0
+_INITIALIZERS = {"kernel_initializer", "depthwise_initializer"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +71,10 @@ class StageNetwork:
     """For each trainable variable, how many blocks below the head it lies: the head's own is 0."""
 
 
-def build_network(recipe: Recipe, num_classes: int, image_px: int) -> Network:
+def build_network(recipe: Recipe, num_classes: int, image_px: int, seed: int = 0) -> Network:
     """Builds the network with fresh weights, under the recipe's precision.
+
+    A layer's fresh weights are a function of the seed and its name, whatever else the process drew.
 
     The head is global average pooling, BatchNorm, Dropout and a Dense layer whose logits are
     float32 whatever the precision.
@@ -84,11 +88,16 @@ def build_network(recipe: Recipe, num_classes: int, image_px: int) -> Network:
         x = keras.layers.Rescaling(
             list(scaling.scale), list(scaling.offset), dtype="float32", name="scaling"
         )(pixels)
-        features = _rebuild(make_trunk(recipe.backbone, image_px), x, recipe.drop_connect)
+        features = _rebuild(make_trunk(recipe.backbone, image_px), x, recipe.drop_connect, seed)
         x = keras.layers.GlobalAveragePooling2D(name="head_pool")(features)
         x = FoldingBatchNormalization(momentum=0.9, name="head_bn")(x)
         x = SeededDropout(recipe.head_dropout, HEAD_DROPOUT_NUMBER, name="head_dropout")(x)
-        logits = keras.layers.Dense(num_classes, dtype="float32", name="head_logits")(x)
+        logits = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=keras.initializers.GlorotUniform(_layer_seed(seed, "head_logits")),
+            dtype="float32",
+            name="head_logits",
+        )(x)
         model = keras.Model(pixels, logits, name=recipe.backbone)
     finally:
         keras.config.set_dtype_policy(outer)
@@ -183,7 +192,7 @@ def _input_of_block(model: keras.Model, block: str) -> Any:
     return first.input
 
 
-def _rebuild(trunk: keras.Model, x: Any, drop_connect: float) -> Any:
+def _rebuild(trunk: keras.Model, x: Any, drop_connect: float, seed: int) -> Any:
     """Rebuilds the trunk's graph from the stem on, on `x` and out of our layers.
 
     Names, variables and function stay those of `keras.applications`; what stands before the stem,
@@ -203,11 +212,19 @@ def _rebuild(trunk: keras.Model, x: Any, drop_connect: float) -> Any:
                 rates[str(block_of(layer.name))], number, whole_example=True, name=layer.name
             )
         else:
-            ours = _our_class(layer).from_config(layer.get_config())
+            config = layer.get_config()
+            for name in _INITIALIZERS & set(config):
+                config[name]["config"]["seed"] = _layer_seed(seed, layer.name)
+            ours = _our_class(layer).from_config(config)
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
         arguments = [tensors[id(tensor)] for tensor in inputs]
         tensors[id(layer.output)] = ours(arguments if len(arguments) > 1 else arguments[0])
     return tensors[id(trunk.output)]
+
+
+def _layer_seed(seed: int, layer_name: str) -> int:
+    """Keras draws the seeds of initializers from Python's global generator; these are fixed."""
+    return zlib.crc32(f"{seed}/{layer_name}".encode()) & 0x7FFFFFFF
 
 
 def _our_class(layer: keras.layers.Layer) -> type[keras.layers.Layer]:

@@ -1,6 +1,7 @@
 """The network: input scaling, the cut between frozen and trained, folding, dropout."""
 
 import dataclasses
+import random
 
 import keras
 import numpy as np
@@ -214,3 +215,17 @@ def test_precision_keeps_logits_and_scaling_in_float32() -> None:
     assert network.model.get_layer("head_logits").compute_dtype == "float32"
     assert network.model.get_layer("scaling").compute_dtype == "float32"
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_fresh_weights_depend_on_seed_and_name_alone() -> None:
+    def kernels(seed: int) -> dict[str, np.ndarray]:
+        network = build_network(make_recipe(), 4, PX, seed)
+        return {name: np.asarray(v) for name, v in network.variables().items() if "kernel" in name}
+
+    first = kernels(1)
+    random.random()
+    keras.utils.set_random_seed(99)
+    again, other = kernels(1), kernels(2)
+    for name, kernel in first.items():
+        np.testing.assert_array_equal(again[name], kernel, err_msg=name)
+        assert not np.array_equal(other[name], kernel), name
