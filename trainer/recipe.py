@@ -6,8 +6,6 @@ Nothing here knows a device, a data set or TensorFlow.
 """
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -200,11 +198,6 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain JSON data, stages as a list."""
         return dataclasses.asdict(self)
-
-    def fingerprint(self) -> str:
-        """SHA-256 over everything in the recipe: two runs with the same one do the same."""
-        text = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check(holds: bool, where: str, name: str, received: object, needed: str) -> None:

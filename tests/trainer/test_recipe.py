@@ -125,9 +125,3 @@ def test_override_reaches_into_the_augmentation(assignment: str, value: dict) ->
 def test_wrong_override_says_what_is_meant(assignment: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         apply_overrides(make_recipe(), [assignment])
-
-
-def test_fingerprint_tells_recipes_apart() -> None:
-    recipe = make_recipe()
-    assert recipe.fingerprint() == make_recipe().fingerprint()
-    assert recipe.fingerprint() != apply_overrides(recipe, ["stages.finish.epochs=3"]).fingerprint()
