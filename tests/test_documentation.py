@@ -23,7 +23,16 @@ def _commands(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     blocks = [line for line in text.splitlines() if line.startswith("    python -m ")]
     inline = [" ".join(span.split()) for span in re.findall(r"`(python -m [^`]+)`", text)]
-    return [line.strip().partition(" #")[0] for line in [*blocks, *inline]]
+    lines = [line.strip().partition(" #")[0] for line in [*blocks, *inline]]
+    # What launch.local passes on is a command line of the trainer.
+    passed_on = [
+        f"python -m trainer.task {rest}" for line in lines if (rest := _behind_dashes(line))
+    ]
+    return [line.partition(" -- ")[0] for line in lines] + passed_on
+
+
+def _behind_dashes(line: str) -> str:
+    return line.partition(" -- ")[2]
 
 
 @functools.cache
