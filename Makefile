@@ -70,6 +70,7 @@ lock: ## resolve the newest versions into requirements/*.lock
 	@$(COMPILE) $(LINUX) --extra gpu --extra gcs --output-file requirements/gpu.lock \
 		--constraint requirements/cpu.lock pyproject.toml
 	@$(COMPILE) $(LINUX) --extra tpu --extra gcs --output-file requirements/tpu.lock pyproject.toml
+	@$(COMPILE) --python-platform x86_64-manylinux_2_31 --extra aot --output-file requirements/aot.lock pyproject.toml
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) $(VENV_OLDEST) .venv-lock demo build dist *.egg-info .import-linter.log
