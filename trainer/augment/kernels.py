@@ -4,14 +4,27 @@ A matrix unit multiplies by a mostly empty interpolation matrix, or by a one-hot
 gathers slowly; a CPU is the other way round. The results agree to rounding.
 """
 
+import contextvars
 import functools
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import tensorflow as tf
 
 Kernels = Literal["matrix", "gather"]
+_chosen: contextvars.ContextVar[Kernels | None] = contextvars.ContextVar("kernels", default=None)
+
+
+@contextmanager
+def default_kernels_are(kernels: Kernels) -> Iterator[None]:
+    """What is traced inside is for other devices than this process has."""
+    token = _chosen.set(kernels)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
 
 
 def default_kernels() -> Kernels:
@@ -20,6 +33,8 @@ def default_kernels() -> Kernels:
     Under `tensorflow-tpu` it is always "matrix": that build cannot compile for its host ("could
     not find registered transfer manager for platform Host").
     """
+    if (chosen := _chosen.get()) is not None:
+        return chosen
     kinds = {device.device_type for device in tf.config.list_logical_devices()}
     return "matrix" if kinds & {"GPU", "TPU"} or _is_installed("tensorflow-tpu") else "gather"
 
