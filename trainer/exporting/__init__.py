@@ -1,0 +1,1 @@
+"""A finished run as files for other runtimes, each proven on records before it gets its name."""
