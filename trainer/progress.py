@@ -24,6 +24,10 @@ class EpochRecord:
     val_accuracy: float | None
     is_best: bool
     seconds: float
+    gradient_norm: float | None = None
+    """Global norm of the last step's gradient, before clipping."""
+    weight_norm: float | None = None
+    """Global norm of all trained variables at the end of the epoch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     from trainer.devices import make_strategy
     from trainer.engine.capsule import read_capsule
     from trainer.engine.run import Run, RunOptions
+    from trainer.engine.stage_run import HostCall
     from trainer.engine.stop import StopSignal
     from trainer.errors import DataError, LossError
     from trainer.plan import StagePlan, plan_stages
@@ -34,9 +35,8 @@ def main(arguments: Sequence[str]) -> None:
     from trainer.run_record import recipe_from_json
 
     class StepPrinter:
-        def on_steps(
-            self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float
-        ) -> None:
+        def on_steps(self, plan: StagePlan, progress: Progress, call: HostCall) -> None:
+            loss = call.metrics.loss
             print(f"{plan.stage.name} step {progress.step}: mean loss of the epoch {loss:.6g}")
 
         def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:

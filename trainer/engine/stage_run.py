@@ -12,7 +12,7 @@ from trainer.engine.checkpoints import Checkpoints
 from trainer.engine.evaluation import Evaluator, loss_and_accuracy
 from trainer.engine.ledger import TimeLedger
 from trainer.engine.stage_state import StageState
-from trainer.engine.steps import MAX_STEPS_PER_CALL
+from trainer.engine.steps import MAX_STEPS_PER_CALL, TrainMetrics
 from trainer.engine.stop import StopSignal
 from trainer.engine.workers import Verdict, Workers
 from trainer.errors import LossError, Preempted
@@ -34,12 +34,24 @@ _EXPLODED = 30.0
 _DEADLINE_MARGIN = 1.5
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HostCall:
+    """One or more optimizer steps that the host asked for at once."""
+
+    metrics: TrainMetrics
+    """Over the epoch so far."""
+    num_images: int
+    seconds: float
+    input_wait_secs: float
+    """Part of `seconds` in which the step waited for its batches."""
+    is_first: bool
+    """Of this start of the stage: the compilation is in it."""
+
+
 class Observer(Protocol):
     """Who watches a run: display, TensorBoard, run record. Called on the chief only."""
 
-    def on_steps(
-        self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float
-    ) -> None:
+    def on_steps(self, plan: StagePlan, progress: Progress, call: HostCall) -> None:
         """After each host call."""
 
     def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
@@ -125,20 +137,27 @@ class StageRun:
             call_start = time.monotonic()
             first_call = self._first_call
             try:
-                self.state.steps.run(feed, rates)
+                input_wait_secs = self.state.steps.run(feed, rates)
                 metrics = self.state.steps.read_metrics()
             except tf.errors.OpError as error:
                 raise data_error_in(error) or error from None
             spent = time.monotonic() - call_start
-            self.ledger.add("compile" if first_call else "step", spent)
+            self.ledger.add("input wait", input_wait_secs)
+            self.ledger.add("compile" if first_call else "step", spent - input_wait_secs)
             if not first_call:
                 self._longest_call_secs = max(self._longest_call_secs, spent)
             self._first_call = False
             progress = dataclasses.replace(progress, step=progress.step + num_steps)
             self._check_loss(metrics.loss, progress, rates)
-            rate = num_steps * self.plan.global_batch / spent
+            call = HostCall(
+                metrics=metrics,
+                num_images=num_steps * self.plan.global_batch,
+                seconds=spent,
+                input_wait_secs=input_wait_secs,
+                is_first=first_call,
+            )
             for observer in self.observers:
-                observer.on_steps(self.plan, progress, metrics.loss, 0.0 if first_call else rate)
+                observer.on_steps(self.plan, progress, call)
             if not first_call:
                 wanted = round(_SECS_PER_CALL * num_steps / max(spent, 1e-6))
                 num_steps = max(1, min(wanted, 2 * num_steps, self.max_steps_per_call))
@@ -180,6 +199,8 @@ class StageRun:
                 val_accuracy=val_accuracy,
                 is_best=best,
                 seconds=time.monotonic() - started,
+                gradient_norm=metrics.gradient_norm if trained else None,
+                weight_norm=self.state.steps.weight_norm(),
             )
             best_file = None
             if best:

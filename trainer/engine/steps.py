@@ -101,12 +101,20 @@ class TrainSteps:
         """State that an exact resume needs besides network and optimizer."""
         return {"train_sums": self._sums}
 
-    def run(self, iterator: Iterator[Batch], rates: np.ndarray) -> None:
-        """Takes len(rates) global batches, up to MAX_STEPS_PER_CALL."""
+    def run(self, iterator: Iterator[Batch], rates: np.ndarray) -> float:
+        """Takes len(rates) global batches, up to MAX_STEPS_PER_CALL.
+
+        Returns:
+            Seconds in which the devices had nothing to do but wait for batches.
+        """
         # Always the same shape, so that a call with another number of steps is not traced again.
         padded = np.zeros(MAX_STEPS_PER_CALL, np.float32)
         padded[: len(rates)] = rates
-        self._steps(iterator, tf.constant(padded), tf.constant(len(rates)))
+        return float(self._steps(iterator, tf.constant(padded), tf.constant(len(rates))))
+
+    def weight_norm(self) -> float:
+        """Euclidean norm over all trained variables."""
+        return float(tf.linalg.global_norm(list(self._variables.values())))
 
     def read_metrics(self) -> TrainMetrics:
         """The sums since the last `reset_metrics`."""
@@ -124,14 +132,22 @@ class TrainSteps:
         """Starts new sums, at the start of an epoch."""
         self._sums.assign(tf.zeros([5]))
 
-    def _make_steps(self, iterator: Any, rates: tf.Tensor, num_steps: tf.Tensor) -> None:
-        def step(index: tf.Tensor) -> tf.Tensor:
-            self._strategy.run(self._replica_step, args=(next(iterator), rates[index]))
-            return index + 1
+    def _make_steps(self, iterator: Any, rates: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+        def step(index: tf.Tensor, waited: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            with tf.control_dependencies([waited]):
+                asked = tf.timestamp()
+            with tf.control_dependencies([asked]):
+                batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+                waited += tf.timestamp() - asked
+            self._strategy.run(self._replica_step, args=(batch, rates[index]))
+            return index + 1, waited
 
-        tf.while_loop(
-            lambda index: index < num_steps, step, [tf.constant(0)], parallel_iterations=1
+        start = (tf.constant(0), tf.constant(0.0, tf.float64))
+        _, waited = tf.while_loop(
+            lambda index, waited: index < num_steps, step, start, parallel_iterations=1
         )
+        return waited
 
     def _replica_step(self, batch: Batch, rate: tf.Tensor) -> None:
         parts = [tf.split(tensor, self._plan.num_micro_batches) for tensor in batch]

@@ -1,10 +1,13 @@
 """Keeps `run.json` up to date while a run goes on."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.plan import StagePlan
 from trainer.progress import EpochRecord, Progress
 from trainer.run_record import MODEL_FILE, with_progress, write_run_record
+
+if TYPE_CHECKING:
+    from trainer.engine.stage_run import HostCall
 
 
 class RecordKeeper:
@@ -19,9 +22,7 @@ class RecordKeeper:
         """Adds facts, written with the next epoch."""
         self._record |= facts
 
-    def on_steps(
-        self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float
-    ) -> None:
+    def on_steps(self, plan: StagePlan, progress: Progress, call: "HostCall") -> None:
         """Nothing: the record is written after epochs."""
 
     def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:

@@ -12,6 +12,7 @@ from tests.trainer.making import build_cars, make_recipe, make_stage
 from tfrecords_builder.manifest import Manifest, load_manifest
 from trainer.augment.config import Augmentation
 from trainer.engine.run import Run, RunOptions
+from trainer.engine.stage_run import HostCall
 from trainer.plan import StagePlan, plan_stages
 from trainer.progress import EpochRecord, Progress
 from trainer.recipe import Recipe
@@ -99,10 +100,8 @@ class Recorder:
     losses: list[float] = field(default_factory=list)
     records: list[EpochRecord] = field(default_factory=list)
 
-    def on_steps(
-        self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float
-    ) -> None:
-        self.losses.append(loss)
+    def on_steps(self, plan: StagePlan, progress: Progress, call: HostCall) -> None:
+        self.losses.append(call.metrics.loss)
 
     def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
         self.records.append(replace(record, seconds=0.0))
