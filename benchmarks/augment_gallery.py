@@ -38,7 +38,8 @@ def main() -> None:
     flags = parser.parse_args()
 
     from trainer.augment.contact_sheet import StagePreview, contact_sheet
-    from trainer.input.canvases import canvas_px_of, decode_canvas
+    from trainer.input.canvases import canvas_px_of
+    from trainer.input.decoding import decode_canvas
 
     source = SyntheticSource(num_images=40, image_px=320)
     photos = [photo for photo in source.list_photos().photos if photo.class_name]

@@ -13,7 +13,8 @@ import numpy as np
 
 from tfrecords_builder.encoding import EncodingSettings, UnusablePhotoError, encode_photo
 from trainer.errors import DataError
-from trainer.input.canvases import CanvasRows, decode_canvas
+from trainer.input.canvases import CanvasRows
+from trainer.input.decoding import UndecodableError, decode_canvas
 
 
 class PhotoFolder:
@@ -72,8 +73,8 @@ class PhotoFolder:
         try:
             data = (self._folder / self.ids[index]).read_bytes()
             return decode_canvas(encode_photo(data, EncodingSettings()).image, self.canvas_px)
-        except (UnusablePhotoError, OSError) as error:
-            reason = str(error) if isinstance(error, UnusablePhotoError) else f"unreadable: {error}"
+        except (UnusablePhotoError, UndecodableError, OSError) as error:
+            reason = f"unreadable: {error}" if isinstance(error, OSError) else str(error)
             with self._lock:
                 self._unusable[index] = reason
             return np.zeros(self.row_shape, np.uint8), 1.0
