@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.errors import RecipeError
-from trainer.order import Order, epoch_order
+from trainer.order import Order, Windows, epoch_order, plan_windows
 
 SIZES = st.integers(1, 60)
 
@@ -69,3 +69,121 @@ def test_only_the_last_batch_of_a_stage_is_padded() -> None:
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(RecipeError, match="empty"):
         Order(seed=0, num_examples=0, batch_size=4, num_epochs=1)
+
+
+WINDOWS = st.builds(
+    Windows,
+    shard_examples=st.lists(st.integers(0, 9), min_size=1, max_size=8)
+    .filter(any)
+    .map(lambda sizes: tuple(sizes)),
+    shards_per_window=st.integers(1, 4),
+)
+
+
+def make_windowed(
+    windows: Windows, batch_size: int = 4, num_epochs: int = 3, seed: int = 1
+) -> Order:
+    return Order(
+        seed=seed,
+        num_examples=windows.num_examples,
+        batch_size=batch_size,
+        num_epochs=num_epochs,
+        windows=windows,
+    )
+
+
+def stream(order: Order, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    batches = [order.batch(step) for step in range(num_steps)]
+    real = np.concatenate([batch.weights for batch in batches]) == 1
+    return (
+        np.concatenate([batch.indices for batch in batches])[real],
+        np.concatenate([batch.epochs for batch in batches])[real],
+    )
+
+
+@given(windows=WINDOWS, batch_size=st.integers(1, 20))
+def test_a_windowed_epoch_is_a_permutation_too(windows: Windows, batch_size: int) -> None:
+    num_steps = -(-3 * windows.num_examples // batch_size)
+    indices, epochs = stream(make_windowed(windows, batch_size), num_steps)
+    assert len(indices) == 3 * windows.num_examples
+    for epoch in range(3):
+        assert sorted(indices[epochs == epoch]) == list(range(windows.num_examples))
+
+
+@given(windows=WINDOWS, batch_size=st.integers(1, 20), other=st.integers(1, 20))
+def test_the_stream_does_not_depend_on_the_batch(
+    windows: Windows, batch_size: int, other: int
+) -> None:
+    num = 3 * windows.num_examples
+    first, _ = stream(make_windowed(windows, batch_size), -(-num // batch_size))
+    second, _ = stream(make_windowed(windows, other), -(-num // other))
+    np.testing.assert_array_equal(first, second)
+
+
+@given(windows=WINDOWS, step=st.integers(0, 12))
+def test_a_windowed_batch_can_be_asked_for_first(windows: Windows, step: int) -> None:
+    walked = make_windowed(windows)
+    for earlier in range(step):
+        walked.batch(earlier)
+    asked, walked_to = make_windowed(windows).batch(step), walked.batch(step)
+    np.testing.assert_array_equal(asked.indices, walked_to.indices)
+    np.testing.assert_array_equal(asked.epochs, walked_to.epochs)
+
+
+@given(windows=WINDOWS, batch_size=st.integers(1, 6), step=st.integers(0, 30))
+def test_a_step_reads_only_shards_that_were_announced_in_time(
+    windows: Windows, batch_size: int, step: int
+) -> None:
+    order = make_windowed(windows, batch_size)
+    starts = np.cumsum((0, *windows.shard_examples))
+
+    def shards_of(number: int) -> set[int]:
+        rows = order.batch(number)
+        read = rows.indices[rows.weights == 1]
+        return set((np.searchsorted(starts, read, side="right") - 1).tolist())
+
+    announced = order.shards_near(step)
+    assert announced is not None
+    assert shards_of(step) <= set(announced)
+    if (step + 1) * batch_size < 3 * windows.num_examples:
+        # The next window is on its way before its first step.
+        first_of_next = order.batch(step + 1).indices[0]
+        assert np.searchsorted(starts, first_of_next, side="right") - 1 in announced
+
+
+def test_few_shards_are_near_however_many_there_are() -> None:
+    windows = Windows(shard_examples=(50,) * 40, shards_per_window=3)
+    order = make_windowed(windows, batch_size=10)
+    for step in range(200):
+        near = order.shards_near(step)
+        assert near is not None
+        assert len(near) <= 9
+
+
+def test_windows_are_mixed_and_differ_from_epoch_to_epoch() -> None:
+    windows = Windows(shard_examples=(50,) * 8, shards_per_window=4)
+    indices, _ = stream(make_windowed(windows, batch_size=50), 16)
+    first, second = indices[:400], indices[400:800]
+    assert len({index // 50 for index in first[:20]}) == 4
+    assert set(first[:200]) != set(second[:200])
+    assert not np.array_equal(first, second)
+
+
+def test_small_data_is_permuted_whole_and_large_data_in_windows_that_fit() -> None:
+    assert plan_windows([5, 5], [100, 100], whole_bytes=200) is None
+    windows = plan_windows([5] * 9, [100] * 8 + [150], whole_bytes=200, window_bytes=450)
+    assert windows == Windows(shard_examples=(5,) * 9, shards_per_window=3)
+    assert plan_windows([5, 5], [300, 300], whole_bytes=1, window_bytes=10) == Windows(
+        shard_examples=(5, 5), shards_per_window=1
+    )
+
+
+def test_windows_of_other_data_are_refused() -> None:
+    with pytest.raises(ValueError, match="windows"):
+        Order(
+            seed=0,
+            num_examples=5,
+            batch_size=1,
+            num_epochs=1,
+            windows=Windows(shard_examples=(4,), shards_per_window=1),
+        )

@@ -27,7 +27,7 @@ from trainer.engine.workers import Workers
 from trainer.errors import LossError, Preempted
 from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
 from trainer.input.feed import train_feed
-from trainer.order import Order
+from trainer.order import Order, windows_of
 from trainer.plan import StagePlan
 from trainer.progress import EpochRecord, Progress, next_stage
 from trainer.recipe import Recipe
@@ -221,6 +221,7 @@ class Run:
             batch_size=plan.global_batch,
             num_epochs=plan.stage.epochs,
             first_epoch=plan.first_epoch,
+            windows=windows_of(self._manifest.splits["train"]),
         )
 
     def _class_weights(self, plan: StagePlan) -> np.ndarray:

@@ -5,29 +5,29 @@ stage's image; the photo's true aspect ratio stands beside it. Crops, resizes an
 happen on the device.
 """
 
-import io
 import math
 import os
+import shutil
 import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import psutil
-from PIL import Image
 
-from tfrecords_builder import storage
 from tfrecords_builder.manifest import Split
-from tfrecords_builder.records import Record, parse_example, read_frames, read_records_at
 from trainer.errors import DataError
+from trainer.input.decoding import UndecodableError, decode_canvas
+from trainer.input.reading import RecordReader
+from trainer.input.row_buffers import RowBuffers
 
 CACHES = ("auto", "memory", "disk", "none")
 MARGIN = 8 / 7
 """Side of the canvas over that of the image: room for crops at full sharpness."""
 _MEMORY_SHARE = 0.5
+_DISK_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +66,46 @@ def canvas_px_of(image_px: int) -> int:
     return math.ceil(image_px * MARGIN / 8) * 8
 
 
-def choose_cache(wanted: str, num_bytes: int) -> str:
-    """Resolves `auto`: in memory if it takes up to half of what is free, else in a file on disk."""
+def canvas_bytes(num_examples: int, canvas_px: int) -> int:
+    """What the canvases of so many photos take, in memory or on disk."""
+    return num_examples * canvas_px**2 * 3
+
+
+def choose_cache(
+    wanted: str, num_bytes: int, free_memory: int | None = None, free_disk: int | None = None
+) -> str:
+    """Resolves `auto`: memory, disk or none, the first that has room.
+
+    Args:
+        wanted: one of `CACHES`; other than `auto` it is obeyed.
+        num_bytes: of all canvases of the stage.
+        free_memory: bytes, of which up to a half is taken; asked of the machine by default.
+        free_disk: bytes where temporary files go, of which up to four fifths are taken.
+    """
     if wanted != "auto":
         return wanted
-    return "memory" if num_bytes <= _MEMORY_SHARE * psutil.virtual_memory().available else "disk"
+    if free_memory is None:
+        free_memory = psutil.virtual_memory().available
+    if num_bytes <= _MEMORY_SHARE * free_memory:
+        return "memory"
+    if free_disk is None:
+        free_disk = shutil.disk_usage(tempfile.gettempdir()).free
+    return "disk" if num_bytes <= _DISK_SHARE * free_disk else "none"
 
 
 class Canvases:
     """The canvases of one split at one size, decoded when first asked for.
 
     Safe to be asked from several threads. Record indices follow the shards in the manifest's order.
+    Each process decodes and keeps what it is asked for; memory and disk of other rows stay
+    untouched, so that of several workers each pays for its own rows.
 
     Args:
         data_dir: the built folder, local or gs://.
         split: from its manifest.
         canvas_px: S.
         cache: memory | disk | none, see `choose_cache`.
-        num_threads: decoding threads; Pillow lets go of the interpreter lock while it decodes.
+        num_threads: decoding threads; the decoder lets go of the interpreter lock.
     """
 
     def __init__(
@@ -100,14 +122,13 @@ class Canvases:
         self.ids: list[str] = [""] * split.num_examples
         self._data_dir = data_dir
         self._split = split
-        self._starts = np.cumsum([0] + [shard.num_examples for shard in split.shards])
+        self._reader = RecordReader(data_dir, split)
         self._labels = np.full(split.num_examples, -1, np.int32)
         self._aspects = np.ones(split.num_examples, np.float32)
         self._filled = np.zeros(split.num_examples, bool)
         self._images = _allocate((split.num_examples, canvas_px, canvas_px, 3), cache)
+        self._buffers = RowBuffers(self.row_shape)
         self._pool = ThreadPoolExecutor(num_threads or os.cpu_count(), thread_name_prefix="decode")
-        self._remote: dict[int, list[bytes]] = {}
-        self._remote_lock = threading.Lock()
 
     @property
     def labels(self) -> np.ndarray:
@@ -122,7 +143,11 @@ class Canvases:
     @property
     def num_bytes(self) -> int:
         """Size of all canvases of the split."""
-        return self.num_examples * self.canvas_px**2 * 3
+        return canvas_bytes(self.num_examples, self.canvas_px)
+
+    def expect(self, shards: Iterable[int]) -> None:
+        """Has shards of a bucket fetched ahead of their use, in this order."""
+        self._reader.expect(shards)
 
     def gather(self, indices: np.ndarray, epochs: np.ndarray | None = None) -> CanvasRows:
         """Returns the rows of some records, int64 [B], decoding what was not decoded yet.
@@ -132,17 +157,22 @@ class Canvases:
         Raises:
             DataError: a record that cannot be read or decoded.
         """
+        images = self._buffers.take(len(indices))
         if self._images is None:
-            decoded = list(self._pool.map(self._decode, indices.tolist()))
-            images = np.stack([canvas for canvas, _ in decoded])
+            # Padding asks for the same photo many times.
+            different, first = np.unique(indices, return_index=True)
+            targets = [images[place] for place in first]
+            list(self._pool.map(self._decode, different.tolist(), targets))
+            for place in np.setdiff1d(np.arange(len(indices)), first):
+                images[place] = images[first[np.searchsorted(different, indices[place])]]
         else:
             missing = np.unique(indices[~self._filled[indices]])
-            for index, (canvas, _) in zip(
-                missing, self._pool.map(self._decode, missing.tolist()), strict=True
-            ):
-                self._images[index] = canvas
-                self._filled[index] = True
-            images = self._images[indices]
+            if missing.size:
+                targets = [self._images[index] for index in missing]
+                list(self._pool.map(self._decode, missing.tolist(), targets))
+                self._filled[missing] = True
+            # mode="clip" is the one that writes into `out` without a copy of its own.
+            np.take(self._images, indices, axis=0, out=images, mode="clip")
         return CanvasRows(
             images=images, aspects=self._aspects[indices], labels=self._labels[indices]
         )
@@ -150,13 +180,15 @@ class Canvases:
     def close(self) -> None:
         """Ends the threads and lets go of the memory."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._reader.close()
         self._images = None
+        self._buffers.clear()
 
-    def _decode(self, index: int) -> tuple[np.ndarray, float]:
-        record = self._read(index)
+    def _decode(self, index: int, out: np.ndarray) -> None:
+        record = self._reader.read(index)
         try:
-            canvas, aspect = decode_canvas(record.image, self.canvas_px)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            _, aspect = decode_canvas(record.image, self.canvas_px, out)
+        except UndecodableError as error:
             raise DataError(
                 f"photo {record.id!r} of split {self._split.name} cannot be decoded ({error}); "
                 f"check the records with: python -m tfrecords_builder.verify {self._data_dir}"
@@ -164,42 +196,6 @@ class Canvases:
         self.ids[index] = record.id
         self._labels[index] = record.label
         self._aspects[index] = aspect
-        return canvas, aspect
-
-    def _read(self, index: int) -> Record:
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        shard, row = self._split.shards[number], index - int(self._starts[number])
-        path = storage.join(self._data_dir, shard.file)
-        try:
-            if storage.is_remote(path):
-                return parse_example(self._remote_shard(number, path)[row])
-            return next(read_records_at(path, shard.offsets[row : row + 1]))
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be read ({error}); copy or build the data again"
-            ) from error
-
-    def _remote_shard(self, number: int, path: str) -> list[bytes]:
-        """A shard of a bucket is fetched whole, once; only the newest two are kept."""
-        with self._remote_lock:
-            if number not in self._remote:
-                data = io.BytesIO(storage.read_bytes(path))
-                self._remote = dict(list(self._remote.items())[-1:])
-                self._remote[number] = [frame for _, frame in read_frames(data, path)]
-            return self._remote[number]
-
-
-def decode_canvas(encoded: bytes, canvas_px: int) -> tuple[np.ndarray, float]:
-    """Decodes a photo and squashes it to uint8 [S, S, 3]; returns it with width over height.
-
-    A JPEG is shrunk by a power of two inside of the decoder as long as it stays larger than the
-    canvas (libjpeg's scaled DCT); the rest is an antialiased triangle filter.
-    """
-    with Image.open(io.BytesIO(encoded)) as photo:
-        width, height = photo.size
-        photo.draft("RGB", (canvas_px, canvas_px))
-        canvas = photo.convert("RGB").resize((canvas_px, canvas_px), Image.Resampling.BILINEAR)
-    return np.asarray(canvas), width / height
 
 
 def _allocate(shape: Sequence[int], cache: str) -> np.ndarray | None:
@@ -209,4 +205,4 @@ def _allocate(shape: Sequence[int], cache: str) -> np.ndarray | None:
         return np.empty(shape, np.uint8)
     # Unnamed: the space comes back when the process ends, however it ends.
     with tempfile.TemporaryFile(prefix="canvases-") as file:
-        return np.memmap(file, np.uint8, mode="w+", shape=tuple(shape))
+        return np.asarray(np.memmap(file, np.uint8, mode="w+", shape=tuple(shape)))

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from trainer.engine.steps import Batch
 from trainer.errors import DataError
-from trainer.input.canvases import Examples
+from trainer.input.canvases import Canvases, Examples
 from trainer.order import BatchRows, Order
 from trainer.plan import StagePlan
 
@@ -31,7 +31,14 @@ def train_feed(
 ) -> Iterator[Batch]:
     """Endless distributed batches of a stage from `first_step` on; padding behind its end."""
 
+    announced: tuple[int, ...] | None = None
+
     def rows(step: int, replica: int) -> tuple[np.ndarray, ...]:
+        nonlocal announced
+        near = order.shards_near(step)
+        if near != announced and isinstance(canvases, Canvases):
+            announced = near
+            canvases.expect(near or ())
         return replica_rows(canvases, order.batch(step), plan, seed, replica)
 
     return iter(distribute(strategy, rows, plan.replica_batch, canvases, first_step, None))
