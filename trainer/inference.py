@@ -62,6 +62,10 @@ class TrainedRun:
         strategy: where to run it.
         weights_file: a file of the folder: the published model, `weights/...` or `checkpoints/...`.
 
+    Attributes:
+        network: with these weights, at `image_px`.
+        augmentation: the geometry in which it looks at photos.
+
     Raises:
         RunFolderError: there is no such file in it.
         DataError: the file is damaged.
@@ -83,10 +87,10 @@ class TrainedRun:
         weights = _read_weights(run_dir, weights_file, self.recipe)
         self.weights_sha256 = weights.sha256
         self.image_px = weights.image_px
-        self._augmentation = weights.stage.augmentation
-        self._strategy = strategy
+        self.augmentation = weights.stage.augmentation
+        self.strategy = strategy
         with strategy.scope():
-            network = build_network(self.recipe, len(self.classes), self.image_px)
+            network = self.network = build_network(self.recipe, len(self.classes), self.image_px)
         for name, variable in network.variables().items():
             if name not in weights.arrays:
                 raise RunFolderError(
@@ -146,9 +150,9 @@ class TrainedRun:
         return np.stack(
             [
                 Evaluator(
-                    self._strategy,
+                    self.strategy,
                     self._model,
-                    self._augmentation,
+                    self.augmentation,
                     self.image_px,
                     EVALUATION_ROWS,
                     view,

@@ -35,6 +35,8 @@ class RunEvaluation:
     """What was measured of the views; None if that was not asked."""
     is_fitted: bool
     """Whether `settings` were decided just now and are to be stored."""
+    predictions: SplitLogits
+    """Of the views that were used, in the order of the records."""
 
     def to_json(self) -> dict[str, Any]:
         """`Evaluation.to_json`, and what the calibration changes."""
@@ -108,6 +110,7 @@ def _score(
         settings=settings,
         choice=choice,
         is_fitted=is_fitted,
+        predictions=result,
     )
 
 
