@@ -90,6 +90,23 @@ def list_names(folder: str) -> list[str]:
     return [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
 
 
+def list_tree(folder: str) -> Iterator[tuple[str, int]]:
+    """Yields (path below the folder with forward slashes, bytes) of all files in it, at any depth.
+
+    Links to folders are not followed.
+    """
+    if is_remote(folder):
+        start = len(folder.rstrip("/")) + 1
+        yield from ((file.path[start:], file.num_bytes) for file in gcs.list_files(folder))
+        return
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            below = os.path.relpath(path, folder).replace(os.sep, "/")
+            with contextlib.suppress(FileNotFoundError):  # A file that was renamed meanwhile.
+                yield below, os.lstat(path).st_size
+
+
 def is_empty(folder: str) -> bool:
     """Tells whether nothing is in a folder, or no such folder exists."""
     if is_remote(folder):

@@ -49,11 +49,9 @@ class RunSettings:
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """`path: stored -> ours` for every value that differs from a stored `to_json`."""
-        ours, theirs = _flatten(json.loads(json.dumps(self.to_json()))), _flatten(dict(stored))
+        ours = json.loads(json.dumps(self.to_json()))
         return [
-            f"{path}: {theirs.get(path, 'absent')} -> {ours.get(path, 'absent')}"
-            for path in sorted(ours.keys() | theirs.keys())
-            if ours.get(path, "absent") != theirs.get(path, "absent")
+            f"{path}: {before} -> {after}" for path, before, after in differing_values(stored, ours)
         ]
 
 
@@ -142,6 +140,18 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def differing_values(
+    left: Mapping[str, Any], right: Mapping[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """(path, value in left, value in right) of all that differs; "absent" where there is none."""
+    ours, theirs = _flatten(dict(left)), _flatten(dict(right))
+    return [
+        (path, ours.get(path, "absent"), theirs.get(path, "absent"))
+        for path in sorted(ours.keys() | theirs.keys())
+        if ours.get(path, "absent") != theirs.get(path, "absent")
+    ]
 
 
 def _flatten(value: Any, path: str = "") -> dict[str, Any]:

@@ -33,3 +33,17 @@ def bootstrap_accuracy_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail]) / num_examples
     return float(low), float(high)
+
+
+def wilson_interval(num_correct: int, num_examples: int) -> tuple[float, float]:
+    """95 % score interval of an accuracy (Wilson, JASA 1927): (low, high), both in [0, 1].
+
+    Unlike the bootstrap it has a width also where all or none are correct.
+
+    Raises:
+      ValueError: Counts that are no accuracy.
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(num_correct, num_examples).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)

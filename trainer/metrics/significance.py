@@ -1,4 +1,4 @@
-"""Is a gain on validation more than chance? One-sided tests of paired results."""
+"""Is a gain on validation more than chance? Tests of paired results."""
 
 import math
 
@@ -17,6 +17,15 @@ def mcnemar_p_value(num_gained: int, num_lost: int) -> float:
     total = num_gained + num_lost
     tail = sum(math.comb(total, count) for count in range(num_gained, total + 1))
     return tail / 2**total
+
+
+def two_sided_mcnemar_p_value(num_gained: int, num_lost: int) -> float:
+    """Probability of a difference as large, either way, between two equally good classifiers.
+
+    The exact test of McNemar; 1 if the two agree on every example.
+    """
+    one_sided = mcnemar_p_value(max(num_gained, num_lost), min(num_gained, num_lost))
+    return min(1.0, 2 * one_sided)
 
 
 def paired_p_value(differences: NDArray[np.float64]) -> float:
