@@ -177,6 +177,12 @@ class Canvases:
             images=images, aspects=self._aspects[indices], labels=self._labels[indices]
         )
 
+    def fill(self, value: np.uint8) -> None:
+        """Takes all kept canvases for decoded, of one grey: to measure what comes after."""
+        assert self._images is not None, "canvases that are not kept cannot be filled"
+        self._images[:] = value
+        self._filled[:] = True
+
     def close(self) -> None:
         """Ends the threads and lets go of the memory."""
         self._pool.shutdown(wait=False, cancel_futures=True)
