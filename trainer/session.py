@@ -52,6 +52,8 @@ class SessionOptions:
     rehearse: bool | None
     rehearse_only: bool
     allow_changes: bool
+    preview: str | None = None
+    """Where to write a picture of what the network sees, instead of training."""
     auto_submit: AutoSubmit | None = None
 
 
@@ -71,6 +73,12 @@ def train(options: SessionOptions) -> None:
         check_auto_submit(options.auto_submit, options.run_dir, manifest)
 
     require_tensorflow()
+    if options.preview is not None:
+        from trainer.report.previews import write_preview
+
+        write_preview(options.preview, recipe, manifest, options.data_dir, options.seed)
+        print(f"what the network sees in each stage: {options.preview}")
+        return
     import tensorflow as tf
 
     from trainer.engine.run import Run, RunOptions
@@ -127,6 +135,10 @@ def train(options: SessionOptions) -> None:
         _rehearse(strategy, recipe, plans, manifest, xla, chief)
     if options.rehearse_only:
         return
+    if chief and not record["num_starts"]:
+        from trainer.report.previews import write_previews
+
+        write_previews(options.run_dir, recipe, manifest, options.data_dir, options.seed)
     record["num_starts"] += 1
     keeper = RecordKeeper(options.run_dir, record) if chief else None
     run = Run(

@@ -49,6 +49,9 @@ flags.DEFINE_bool(
     "rehearse", None, "Build and run each stage's steps once, first; by default not on a CPU."
 )
 flags.DEFINE_bool("rehearse_only", False, "Rehearse, report memory and times, and end.")
+flags.DEFINE_string(
+    "preview", None, "Write a PNG file of what the network sees in each stage, and end."
+)
 flags.DEFINE_bool("allow_changes", False, "Go on with a run although its settings differ.")
 flags.DEFINE_bool("auto_submit", False, "Predict the test split and hand it in at the end.")
 flags.DEFINE_string("competition", None, "auto_submit: name in the competition's address.")
@@ -80,6 +83,7 @@ def main() -> None:
             max_rollbacks=FLAGS.max_rollbacks,
             rehearse=FLAGS.rehearse,
             rehearse_only=FLAGS.rehearse_only,
+            preview=FLAGS.preview,
             allow_changes=FLAGS.allow_changes,
             auto_submit=_auto_submit(),
         )
