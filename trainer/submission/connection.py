@@ -10,6 +10,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from trainer.submission.errors import SubmissionError
@@ -34,6 +35,17 @@ _STEPS = {
     "StartSubmissionUpload": "starting the upload",
     "CreateSubmission": "handing in the uploaded file",
     "DownloadDataFiles": "downloading the data",
+    "ListDataFiles": "listing the competition's files",
+    "GetKernel": "looking for the kernel",
+    "SaveKernel": "pushing the kernel",
+    "GetKernelSessionStatus": "asking how the session stands",
+    "ListKernelSessionOutput": "listing the session's output",
+    "GetAcceleratorQuotaStatistics": "asking for the quota",
+    "GetDataset": "looking for the data set",
+    "GetDatasetStatus": "waiting for the data set",
+    "StartBlobUpload": "starting the upload",
+    "CreateDataset": "making the data set",
+    "CreateDatasetVersion": "making a version of the data set",
 }
 
 
@@ -54,6 +66,7 @@ class Connection:
       policy: Of the retries.
       sleep: Waits that many seconds.
       report: Takes lines for the user.
+      explain: Makes the error to end with of (failure, competition, number of tries).
     """
 
     def __init__(
@@ -64,7 +77,11 @@ class Connection:
         policy: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
         report: Callable[[str], None] = print,
+        explain: Callable[[Failure, str, int], SubmissionError] = error_for,
     ) -> None:
+        self.clock_skew_secs: float | None = None
+        """This machine's clock minus the server's, by the last answer."""
+        self._explain = explain
         self.competition = competition
         self.policy = policy or RetryPolicy()
         self.sleep = sleep
@@ -96,7 +113,7 @@ class Connection:
         """
         delay = self.policy.delay_secs(num_failed, failure.retry_after_secs)
         if not failure.is_transient or delay is None:
-            raise error_for(failure, self.competition, num_failed) from None
+            raise self._explain(failure, self.competition, num_failed) from None
         delay = max(delay, at_least_secs)
         what = failure.status or failure.kind.value
         self.report(f"Kaggle: {what} while {failure.step}; next try in {delay:.0f} s")
@@ -118,9 +135,19 @@ class Connection:
                 raise
             raise CallFailed(self._describe(error, last)) from None
         finally:
+            self._read_clock(last)
             for line in printed.getvalue().splitlines():
                 if line.startswith("Warning"):
                     self.report(line)
+
+    def holds_secret(self, text: str) -> bool:
+        """Whether one of the user's credentials is in the text; knows them after the first call."""
+        return any(secret in text for secret in self._secrets)
+
+    def _read_clock(self, last: list[Any]) -> None:
+        headers = getattr(last[-1][1], "headers", {}) if last else {}
+        if date := headers.get("Date"):
+            self.clock_skew_secs = time.time() - parsedate_to_datetime(date).timestamp()
 
     def _describe(self, error: BaseException, last: list[Any]) -> Failure:
         request = last[-1][0] if last else None
@@ -129,6 +156,8 @@ class Connection:
         if request is not None:
             name = request.path_url.split("?")[0].rsplit("/", 1)[-1]
             step = "uploading the file" if is_upload else _STEPS.get(name, "talking to it")
+            if "/logs/stream/" in request.path_url:
+                step = "reading the log"
         if isinstance(error, Unanswered):
             # The client swallowed the reason; the last request of the wire knows it.
             outcome = last[-1][1] if last else None
@@ -138,7 +167,12 @@ class Connection:
                 return failure_of_response(outcome, step, self._secrets)
             else:
                 return Failure(kind=Kind.GARBLED, step=step, message=str(error))
-        return failure_of_exception(error, step, self._secrets, is_upload=is_upload)
+        failure = failure_of_exception(error, step, self._secrets, is_upload=is_upload)
+        answer = last[-1][1] if last else None
+        if failure.kind is Kind.CLIENT and getattr(answer, "status_code", 0) >= 400:
+            # For some statuses the client raises advice of its own instead.
+            return failure_of_response(answer, step, self._secrets)
+        return failure
 
     def _client(self) -> Any:
         if self._api is None:
