@@ -1,5 +1,6 @@
 """From the settings of the command to a finished run, and what is printed on the way."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,9 +13,19 @@ import numpy as np
 
 from tfrecords_builder.manifest import Manifest, load_manifest
 from trainer.auto_submit import AutoSubmit, check_auto_submit, sleep_until_told, submit_run
-from trainer.devices import describe, is_chief, make_strategy, require_tensorflow, split_cpu
+from trainer.devices import (
+    COMPILE_CACHE,
+    describe,
+    is_chief,
+    keep_compiled,
+    make_deterministic,
+    make_strategy,
+    require_tensorflow,
+    split_cpu,
+)
+from trainer.engine.ledger import TimeLedger
 from trainer.engine.stop import StopSignal, parse_duration
-from trainer.errors import DataError, RunFolderError
+from trainer.errors import DataError, Preempted, RunFolderError
 from trainer.network.backbones import check_backbone
 from trainer.overrides import apply_overrides
 from trainer.plan import StagePlan, plan_stages, plan_table
@@ -22,6 +33,7 @@ from trainer.recipe import Recipe
 from trainer.recipes import load_recipe
 from trainer.report.record_keeper import RecordKeeper
 from trainer.run_record import MODEL_FILE, RunSettings, load_run_record, make_run_record
+from trainer.tpu import compiles_with_xla, has_tpu_build, require_importable, tpu_is_near
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -54,24 +66,39 @@ class SessionOptions:
     allow_changes: bool
     preview: str | None = None
     """Where to write a picture of what the network sees, instead of training."""
+    quiet: bool = False
+    verbose: bool = False
+    profile: bool = False
     auto_submit: AutoSubmit | None = None
+    rate_scaling: str = "linear"
+    deterministic: bool = False
 
 
-def train(options: SessionOptions) -> None:
+def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
     """Carries out one start of a run; the user's mistakes are found before TensorFlow loads.
+
+    Args:
+        options: the flags.
+        stop: made when the process began, so that all of its time is counted; it may hold SIGTERM
+            back until the strategy is made.
 
     Raises:
         UserError: of every kind, see `trainer.errors`.
     """
-    started = time.monotonic()
+    started = time.monotonic() if stop is None else stop.process_started
+    if stop is None:
+        stop = StopSignal(parse_duration(options.deadline) if options.deadline else None)
     recipe = resolve_recipe(options)
-    stop = StopSignal(parse_duration(options.deadline) if options.deadline else None)
     checkpoint_secs = parse_duration(options.checkpoint_every)
     manifest = load_manifest(options.data_dir)
     _check_data(manifest, options.data_dir)
     if options.auto_submit is not None:
         check_auto_submit(options.auto_submit, options.run_dir, manifest)
 
+    if options.strategy in ("auto", "tpu") and tpu_is_near():
+        require_importable()
+    if options.xla is not False:
+        keep_compiled(options.run_dir)
     require_tensorflow()
     if options.preview is not None:
         from trainer.report.previews import write_preview
@@ -81,10 +108,13 @@ def train(options: SessionOptions) -> None:
         return
     import tensorflow as tf
 
+    if options.deterministic:
+        make_deterministic(options.seed)
+    from trainer.engine.census import count_variables
     from trainer.engine.run import Run, RunOptions
     from trainer.engine.workers import Workers
     from trainer.report.summary import print_summary
-    from trainer.report.tensorboard import TensorBoardScalars
+    from trainer.report.tensorboard import ProfiledSteps, TensorBoardRun
     from trainer.report.terminal import TerminalProgress
 
     if (
@@ -94,18 +124,20 @@ def train(options: SessionOptions) -> None:
     ):
         split_cpu(options.num_devices)
     strategy = make_strategy(options.strategy, options.num_devices, options.tpu)
-    stop.listen()
+    stop.release()
     plans = plan_stages(
         recipe,
         num_examples=manifest.splits["train"].num_examples,
         num_replicas=strategy.num_replicas_in_sync,
         batch_scaling=options.batch_scaling,
+        rate_scaling=options.rate_scaling,
     )
     settings = RunSettings(
         recipe=recipe,
         seed=options.seed,
         batch_scaling=options.batch_scaling,
         data_fingerprint=manifest.fingerprint,
+        rate_scaling=options.rate_scaling,
     )
     workers = Workers(strategy)
     workers.require_same(
@@ -122,25 +154,43 @@ def train(options: SessionOptions) -> None:
     if chief:
         print(describe(strategy))
         print(f"data: {_describe_data(manifest)}")
-        print(plan_table(plans), flush=True)
     if record["finished"]:
+        if chief:
+            print(plan_table(plans), flush=True)
         print(f"this run is finished; its model is {os.path.join(options.run_dir, MODEL_FILE)}")
         if options.auto_submit is not None:
             _submit(options.auto_submit, options, strategy, stop)
         return
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    xla = on_gpu if options.xla is None else options.xla
-    on_accelerator = on_gpu or isinstance(strategy, tf.distribute.TPUStrategy)
-    if options.rehearse_only or (on_accelerator if options.rehearse is None else options.rehearse):
-        _rehearse(strategy, recipe, plans, manifest, xla, chief)
+    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    xla = compiles_with_xla(options.xla, on_gpu=on_gpu, on_tpu=on_tpu, tpu_build=has_tpu_build())
+    ledger = TimeLedger(started)
+    if chief:
+        variables = count_variables(recipe, plans, len(manifest.classes))
+        record["stages"] = [dataclasses.asdict(each) for each in variables]
+        print(plan_table(plans, variables), flush=True)
+        if on_tpu and recipe.precision == "float32":
+            print("note: float32 on a TPU; --precision=mixed_bfloat16 is what its cores are for")
+    if options.rehearse_only or (
+        on_gpu or on_tpu if options.rehearse is None else options.rehearse
+    ):
+        with ledger.measure("rehearsal"):
+            _rehearse(strategy, recipe, plans, manifest, xla, chief)
     if options.rehearse_only:
         return
+    if workers.any((reason := stop.reason(0)) is not None):
+        raise Preempted(
+            f"stopped by {reason or 'another worker'} before the first step; nothing is lost; start "
+            "the same command again"
+        )
     if chief and not record["num_starts"]:
         from trainer.report.previews import write_previews
 
         write_previews(options.run_dir, recipe, manifest, options.data_dir, options.seed)
     record["num_starts"] += 1
     keeper = RecordKeeper(options.run_dir, record) if chief else None
+    display = TerminalProgress(plans, stop.secs_left, options.quiet, options.verbose)
+    profiled = (ProfiledSteps(options.run_dir),) if options.profile else ()
     run = Run(
         strategy=strategy,
         recipe=recipe,
@@ -157,11 +207,13 @@ def train(options: SessionOptions) -> None:
         ),
         initial_weights=_initial_weights(recipe, manifest, keeper),
         stop=stop,
-        observers=(keeper, TerminalProgress(plans), TensorBoardScalars(options.run_dir))
+        observers=(keeper, display, TensorBoardRun(options.run_dir, record, plans), *profiled)
         if keeper is not None
         else (),
+        ledger=ledger,
+        announce=(lambda line: None) if options.quiet else print,
     )
-    with workers.names_a_lost_worker():
+    with display if chief else contextlib.nullcontext(), workers.names_a_lost_worker():
         progress = run.run()
     if keeper is not None:
         keeper.finish(progress)
@@ -239,7 +291,8 @@ def _open_run(
     import tensorflow as tf
 
     fresh = make_run_record(settings, manifest, options.data_dir, strategy, num_replicas)
-    if not tf.io.gfile.isdir(options.run_dir) or not tf.io.gfile.listdir(options.run_dir):
+    names = tf.io.gfile.listdir(options.run_dir) if tf.io.gfile.isdir(options.run_dir) else []
+    if not {name.rstrip("/") for name in names} - {COMPILE_CACHE}:
         tf.io.gfile.makedirs(options.run_dir)
         return fresh
     stored = load_run_record(options.run_dir)

@@ -9,7 +9,7 @@ from absl import flags
 
 from tfrecords_builder import command_line
 from trainer.devices import STRATEGIES
-from trainer.plan import BATCH_SCALINGS
+from trainer.plan import BATCH_SCALINGS, RATE_SCALINGS
 from trainer.recipe import PRECISIONS
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ flags.DEFINE_enum(
     "batch_scaling", "fixed", BATCH_SCALINGS, "Keep the recipe's global batch, or one per replica."
 )
 flags.DEFINE_enum(
+    "rate_scaling", "linear", RATE_SCALINGS, "per_replica: what the learning rate follows."
+)
+flags.DEFINE_bool(
+    "deterministic", False, "On GPUs: only kernels that give the same bits each time; slower."
+)
+flags.DEFINE_enum(
     "cache", "auto", ("auto", "memory", "disk", "none"), "Where decoded photos are kept."
 )
 flags.DEFINE_bool("xla", None, "Compile the step with XLA; by default on GPUs only.")
@@ -53,6 +59,9 @@ flags.DEFINE_string(
     "preview", None, "Write a PNG file of what the network sees in each stage, and end."
 )
 flags.DEFINE_bool("allow_changes", False, "Go on with a run although its settings differ.")
+flags.DEFINE_bool("quiet", False, "Print no progress, only what was reached.")
+flags.DEFINE_bool("verbose", False, "Print a line for every call of the compiled steps.")
+flags.DEFINE_bool("profile", False, "Keep the profiler's trace of a few steps for TensorBoard.")
 flags.DEFINE_bool("auto_submit", False, "Predict the test split and hand it in at the end.")
 flags.DEFINE_string("competition", None, "auto_submit: name in the competition's address.")
 flags.DEFINE_string("sample_submission", None, "auto_submit: CSV file to check ids against.")
@@ -61,6 +70,10 @@ flags.DEFINE_string("sample_submission", None, "auto_submit: CSV file to check i
 def main() -> None:
     """Trains, or goes on training."""
     # Here and not above: --help and mistakes in flags must not wait for TensorFlow.
+    from trainer.engine.stop import StopSignal, parse_duration
+
+    stop = StopSignal(parse_duration(FLAGS.deadline) if FLAGS.deadline else None)
+    stop.hold()
     from trainer.session import SessionOptions, train
 
     train(
@@ -85,8 +98,14 @@ def main() -> None:
             rehearse_only=FLAGS.rehearse_only,
             preview=FLAGS.preview,
             allow_changes=FLAGS.allow_changes,
+            quiet=FLAGS.quiet,
+            verbose=FLAGS.verbose,
+            profile=FLAGS.profile,
             auto_submit=_auto_submit(),
-        )
+            rate_scaling=FLAGS.rate_scaling,
+            deterministic=FLAGS.deterministic,
+        ),
+        stop,
     )
 
 

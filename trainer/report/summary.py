@@ -1,10 +1,10 @@
 """The last lines of a run: what was reached, where the time went, what to do next."""
 
 import os
-from collections.abc import Mapping
 
 from trainer.progress import Progress
-from trainer.report.tensorboard import FOLDER
+from trainer.report.tensorboard import FOLDER, total_seconds
+from trainer.report.time_left import describe_seconds
 
 
 def print_summary(run_dir: str, data_dir: str, progress: Progress, seconds: float) -> None:
@@ -19,22 +19,15 @@ def print_summary(run_dir: str, data_dir: str, progress: Progress, seconds: floa
         if best.val_accuracy is None
         else f", validation accuracy {best.val_accuracy:.4f} (loss {best.val_loss:.4f})"
     )
-    print(f"finished in {seconds / 60:.1f} min{reached}")
-    print(f"time: {_ledger(progress.seconds)}")
+    print(f"finished in {describe_seconds(seconds)}{reached}")
+    longest_first = sorted(total_seconds(progress.seconds).items(), key=lambda item: -item[1])
+    print(
+        "time: " + ", ".join(f"{what} {describe_seconds(spent)}" for what, spent in longest_first)
+    )
     where = f"--run_dir={run_dir} --data={data_dir}"
     for command in (
         f"python -m trainer.evaluate {where} --split=val",
-        f"python -m trainer.predict {where} --split=test --out=submission.csv",
+        f"python -m trainer.report {where}",
         f"tensorboard --logdir={os.path.join(run_dir, FOLDER)}",
     ):
         print(f"  {command}")
-
-
-def _ledger(seconds: Mapping[str, Mapping[str, float]]) -> str:
-    """`step 120 s, compile 23 s, ...`, summed over the stages, the longest first."""
-    spent: dict[str, float] = {}
-    for row in seconds.values():
-        for what, amount in row.items():
-            spent[what] = spent.get(what, 0.0) + amount
-    longest_first = sorted(spent.items(), key=lambda item: -item[1])
-    return ", ".join(f"{what} {amount:.0f} s" for what, amount in longest_first)

@@ -1,45 +1,164 @@
-"""Scalars for TensorBoard, all stages on one axis of optimizer steps."""
+"""A run for TensorBoard: scalars of all stages on one axis of optimizer steps, settings, layout."""
 
 import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import summary as custom_scalars
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from trainer.plan import StagePlan
 from trainer.progress import EpochRecord, Progress
+from trainer.report.run_text import data_text, recipe_text, settings_of, stages_text
+
+if TYPE_CHECKING:
+    from trainer.engine.stage_run import HostCall
 
 FOLDER = "tensorboard"
+_PAGES = {
+    "Is it learning?": {
+        "accuracy, train and validation": ["progress/accuracy"],
+        "loss, train and validation": ["progress/loss"],
+        "stage": ["progress/stage"],
+        "learning rate": ["progress/learning_rate"],
+    },
+    "Is it healthy?": {
+        "gradient norm before clipping": ["weights/gradient_norm"],
+        "norm of the trained weights": ["weights/weight_norm"],
+    },
+    "Where does the time go?": {
+        "images a second": ["speed/images_per_second"],
+        "share of the time spent waiting for input": ["speed/input_wait_share"],
+        "seconds so far, by activity": ["time/.*"],
+    },
+}
 
 
-class TensorBoardScalars:
-    """Observer that writes event files below the run folder."""
+class TensorBoardRun:
+    """Observer that writes event files below the run folder, local or gs://.
 
-    def __init__(self, run_dir: str):
-        folder = os.path.join(run_dir, FOLDER)
-        self._train = tf.summary.create_file_writer(os.path.join(folder, "train"))
-        self._validation = tf.summary.create_file_writer(os.path.join(folder, "validation"))
+    Args:
+        run_dir: of the run.
+        record: of the run, as in `run.json`.
+        plans: of its stages.
+    """
 
-    def on_steps(
-        self, plan: StagePlan, progress: Progress, loss: float, images_per_sec: float
-    ) -> None:
-        """Speed and learning rate after each host call."""
+    def __init__(self, run_dir: str, record: Mapping[str, Any], plans: tuple[StagePlan, ...]):
+        folders = {name: os.path.join(run_dir, FOLDER, name) for name in ("train", "validation")}
+        self._goes_on = tf.io.gfile.exists(folders["train"])
+        self._writers = {name: EventFileWriter(path) for name, path in folders.items()}
+        if not self._goes_on:
+            self._describe(record, plans)
+
+    def on_steps(self, plan: StagePlan, progress: Progress, call: "HostCall") -> None:
+        """Speed, learning rate and gradient norm after each host call."""
         step = progress.steps_before + progress.step
-        with self._train.as_default(step=step):
-            rate = plan.learning_rate_at(progress.step - 1) * progress.rate_factor
-            tf.summary.scalar("learning_rate", rate)
-            if images_per_sec:
-                tf.summary.scalar("images_per_second", images_per_sec)
+        rate = plan.learning_rate_at(progress.step - 1) * progress.rate_factor
+        values = {
+            "progress/learning_rate": rate,
+            "weights/gradient_norm": call.metrics.gradient_norm,
+        }
+        if not call.is_first:
+            values["speed/images_per_second"] = call.num_images / call.seconds
+            values["speed/input_wait_share"] = call.input_wait_secs / call.seconds
+        self._write("train", step, values)
 
     def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
-        """Loss and accuracy after each epoch; the stage's number marks the borders."""
-        for writer, loss, accuracy in (
-            (self._train, record.train_loss, record.train_accuracy),
-            (self._validation, record.val_loss, record.val_accuracy),
+        """Loss and accuracy, norms and the time ledger after each epoch."""
+        train = {
+            "progress/loss": record.train_loss,
+            "progress/accuracy": record.train_accuracy,
+            "progress/stage": plan.index + 1,
+            "weights/weight_norm": record.weight_norm,
+        }
+        for what, seconds in total_seconds(progress.seconds).items():
+            train[f"time/{what}"] = seconds
+        self._write("train", record.step, train)
+        validation = {"progress/loss": record.val_loss, "progress/accuracy": record.val_accuracy}
+        self._write("validation", record.step, validation)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _write(self, name: str, step: int, values: Mapping[str, float | None]) -> None:
+        if self._goes_on:
+            # What was written from this step on, before the restart, is written again.
+            self._goes_on = False
+            for writer in self._writers.values():
+                start = SessionLog(status=SessionLog.START)
+                writer.add_event(Event(wall_time=time.time(), step=step, session_log=start))
+        for tag, value in values.items():
+            if value is not None:
+                self._add(name, step, scalar_pb(tag, value))
+
+    def _add(self, name: str, step: int, summary: Any) -> None:
+        # TensorBoard's own class may be another than the one that this was made with.
+        event = Event(wall_time=time.time(), step=step)
+        event.summary.MergeFromString(summary.SerializeToString())
+        self._writers[name].add_event(event)
+
+    def _describe(self, record: Mapping[str, Any], plans: tuple[StagePlan, ...]) -> None:
+        self._add("train", 0, custom_scalars.pb(_layout()))
+        for tag, text in (
+            ("1 recipe", recipe_text(record)),
+            ("2 stages", stages_text(plans)),
+            ("3 data and machine", data_text(record)),
         ):
-            if loss is not None and accuracy is not None:
-                with writer.as_default(step=record.step):
-                    tf.summary.scalar("loss", loss)
-                    tf.summary.scalar("accuracy", accuracy)
-        with self._train.as_default(step=record.step):
-            tf.summary.scalar("stage", plan.index + 1)
-        self._train.flush()
-        self._validation.flush()
+            self._add("train", 0, text_pb(tag, text))
+        settings = hparams.hparams_pb(settings_of(record), trial_id=record["run_id"])
+        self._add("validation", 0, settings)
+
+
+def _layout() -> Any:
+    def chart(title: str, tags: list[str]) -> Any:
+        content = layout_pb2.MultilineChartContent(tag=tags)
+        return layout_pb2.Chart(title=title, multiline=content)
+
+    return layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(title=page, chart=[chart(*item) for item in charts.items()])
+            for page, charts in _PAGES.items()
+        ]
+    )
+
+
+class ProfiledSteps:
+    """Observer that keeps the profiler's trace of the first host call that is not the first.
+
+    Args:
+        run_dir: the trace goes below its TensorBoard folder.
+    """
+
+    def __init__(self, run_dir: str):
+        self._folder = os.path.join(run_dir, FOLDER)
+        self._state = "waits"
+
+    def on_steps(self, plan: StagePlan, progress: Progress, call: "HostCall") -> None:
+        """Starts behind the first call, ends behind the next."""
+        if self._state == "waits":
+            tf.profiler.experimental.start(self._folder)
+            self._state = "traces"
+        elif self._state == "traces":
+            tf.profiler.experimental.stop()
+            self._state = "done"
+
+    def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
+        """An evaluation is not part of the trace."""
+        if self._state == "traces":
+            tf.profiler.experimental.stop()
+            self._state = "done"
+
+
+def total_seconds(seconds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The time ledger summed over the stages: what -> seconds."""
+    spent: dict[str, float] = {}
+    for row in seconds.values():
+        for what, amount in row.items():
+            spent[what] = spent.get(what, 0.0) + amount
+    return spent
