@@ -95,8 +95,7 @@ def _keras_module() -> bytes:
             f"--{name}={FLAGS[name].value}" for name in ("backbone", "image_px", "replica_batch")
         ]
         subprocess.run(
-            [sys.executable, __file__, *own, f"--accelerator={FLAGS.accelerator}"]
-            + [f"--lower_keras={out}"],
+            [sys.executable, __file__, *own, f"--lower_keras={out}"],
             check=True,
         )
         return Path(out).read_bytes()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainer.errors import DeviceError
 from trainer.overrides import nearest
@@ -31,8 +32,8 @@ class Topology:
 # v5e: 197 TFLOP/s bfloat16 = 4 matrix units x 128 x 128 x 2 x 1.5 GHz; v3: 123 TFLOP/s a chip of
 # two cores with two units each = 2 x 2 x 128 x 128 x 2 x 0.94 GHz
 # (https://cloud.google.com/tpu/docs/system-architecture-tpu-vm).
-_V5E = {"hbm_gib": 15.75, "clock_ghz": 1.5}
-_V3 = {"hbm_gib": 15.48, "clock_ghz": 0.94}
+_V5E: dict[str, Any] = {"hbm_gib": 15.75, "clock_ghz": 1.5}
+_V3: dict[str, Any] = {"hbm_gib": 15.48, "clock_ghz": 0.94}
 
 TOPOLOGIES = {
     topology.name: topology
