@@ -76,7 +76,7 @@ def normalized(maps: np.ndarray) -> np.ndarray:
     return np.asarray(maps / np.where(largest > 0, largest, 1), np.float32)
 
 
-def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.7) -> np.ndarray:
     """The photo with its heat map on it.
 
     Args:
@@ -93,8 +93,8 @@ def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.55) -> np.nd
     enlarged = np.asarray(
         Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     ).clip(0, 1)
-    colors = matplotlib.colormaps["inferno"](0.25 + 0.75 * enlarged)[..., :3] * 255
-    share = opacity * np.sqrt(enlarged)[..., None]
+    colors = matplotlib.colormaps["inferno"](0.4 + 0.5 * enlarged)[..., :3] * 255
+    share = opacity * enlarged[..., None]
     return np.asarray(np.rint(image * (1 - share) + colors * share), np.uint8)
 
 

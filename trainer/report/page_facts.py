@@ -1,0 +1,124 @@
+"""What the page says of a run, from `run.json` alone: stages, curves, minutes, how to repeat it."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.report.page_charts import Curve
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageFacts:
+    """What one stage brought; scores are those of its best epoch, None where nothing was scored."""
+
+    name: str
+    image_px: int
+    train_from: str
+    learning_rate: float
+    epochs_planned: int
+    epochs_done: int
+    best_epoch: int | None
+    accuracy: float | None
+    loss: float | None
+    gain: float | None
+    """Validation accuracy over that of the stage before; None for the first."""
+    seconds: float
+    """All of the stage's entries of the time ledger."""
+    last_step: int | None
+    """Optimizer steps since the start of the run at its end."""
+
+
+def stage_facts(record: Mapping[str, Any]) -> tuple[StageFacts, ...]:
+    """One row a stage of the recipe, also for those that have not begun."""
+    rows: list[StageFacts] = []
+    before: float | None = None
+    for stage in record["settings"]["recipe"]["stages"]:
+        epochs = [epoch for epoch in record.get("history", ()) if epoch["stage"] == stage["name"]]
+        best = next((epoch for epoch in reversed(epochs) if epoch["is_best"]), None)
+        accuracy = best["val_accuracy"] if best else None
+        rows.append(
+            StageFacts(
+                name=stage["name"],
+                image_px=stage["image_px"],
+                train_from=stage["train_from"],
+                learning_rate=stage["learning_rate"],
+                epochs_planned=stage["epochs"],
+                epochs_done=max((epoch["epoch"] for epoch in epochs), default=0),
+                best_epoch=best["epoch"] if best else None,
+                accuracy=accuracy,
+                loss=best["val_loss"] if best else None,
+                gain=None if before is None or accuracy is None else accuracy - before,
+                seconds=sum(record.get("seconds", {}).get(stage["name"], {}).values()),
+                last_step=epochs[-1]["step"] if epochs else None,
+            )
+        )
+        before = accuracy if accuracy is not None else before
+    return tuple(rows)
+
+
+def status_of(record: Mapping[str, Any]) -> str:
+    """`finished`, or how far the run is: `stage 2 of 4 (small), epoch 3 of 14`."""
+    if record["finished"]:
+        return "finished"
+    history = record.get("history", ())
+    if not history:
+        return "started, no epoch done"
+    stages = record["settings"]["recipe"]["stages"]
+    names = [stage["name"] for stage in stages]
+    last = history[-1]
+    if last["stage"] not in names:
+        return f"stage {last['stage']}, epoch {last['epoch']}"
+    index = names.index(last["stage"])
+    return (
+        f"stage {index + 1} of {len(stages)} ({last['stage']}), "
+        f"epoch {last['epoch']} of {stages[index]['epochs']}"
+    )
+
+
+def curves(record: Mapping[str, Any], what: str) -> tuple[Curve, ...]:
+    """Training and validation curves of `loss` or `accuracy` over optimizer steps."""
+    found = []
+    for name, key in (("training", f"train_{what}"), ("validation", f"val_{what}")):
+        points = [
+            (epoch["step"], epoch[key])
+            for epoch in record.get("history", ())
+            if epoch[key] is not None
+        ]
+        if points:
+            found.append(Curve(name=name, points=tuple(points)))
+    return tuple(found)
+
+
+def borders(record: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """(name, last step) of the stages that have begun."""
+    return tuple(
+        (stage.name, stage.last_step)
+        for stage in stage_facts(record)
+        if stage.last_step is not None
+    )
+
+
+def ledger(record: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds by activity, over all stages and starts, the longest first."""
+    spent: dict[str, float] = {}
+    for row in record.get("seconds", {}).values():
+        for what, seconds in row.items():
+            spent[what] = spent.get(what, 0.0) + seconds
+    return dict(sorted(spent.items(), key=lambda item: -item[1]))
+
+
+def command_of(record: Mapping[str, Any]) -> str:
+    """The command that made the run, to be typed again."""
+    _, *arguments = record["command"]
+    return shlex.join(["python", "-m", "trainer.task", *arguments])
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `8.5 min` or `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min"
