@@ -20,6 +20,14 @@ def test_every_recipe_loads_and_survives_json(name: str) -> None:
     assert recipe_from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
+def test_the_stepping_stone_has_the_network_of_the_recipe_that_starts_from_it() -> None:
+    stone, following = load_recipe("stanford_cars"), load_recipe("ford_vs_ferrari")
+    assert stone.backbone == following.backbone
+    assert [stage.train_from for stage in stone.stages] == [
+        stage.train_from for stage in following.stages[:2]
+    ]
+
+
 def test_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(RecipeError, match="did you mean 'cars_small'"):
         load_recipe("car_small")

@@ -9,6 +9,13 @@ whole blocks (from block5a) with BatchNorm frozen, both at 224 px, then four epo
 and learning rate fall from stage to stage. The entry that this follows scored 0.97213 on the
 competition's board (best known there 0.98292). This recipe has not been run there: photos and
 weights cannot be had without an account.
+
+That entry did not start from noisy-student weights directly but from a training on 49 groups of
+Stanford Cars. So do these two commands; GROUPS is built as `stanford_cars` says:
+
+    python -m trainer.task --data=GROUPS --run_dir=STONE --recipe=stanford_cars --strategy=auto
+    python -m trainer.task --data=DATA --run_dir=RUN --recipe=ford_vs_ferrari --weights=STONE \\
+        --strategy=auto
 """
 
 from trainer.augment.config import Augmentation
