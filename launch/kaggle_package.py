@@ -68,9 +68,7 @@ def make_script(settings: KernelSettings, packages: Path | None = None) -> str:
     Raises:
       PackageError: It is larger than a push can carry.
     """
-    package = "\n".join(
-        textwrap.wrap(base64.b64encode(pack(packages or _home())).decode(), 100)
-    )
+    package = "\n".join(textwrap.wrap(base64.b64encode(pack(packages or _home())).decode(), 100))
     text = json.dumps(asdict(settings), sort_keys=True)
     digest = hashlib.sha256(f"{text}\n{package}".encode()).hexdigest()[:16]
     script = _SCRIPT.format(tag=_TAG + digest, settings=text, package=package)

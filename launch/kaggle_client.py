@@ -1,0 +1,278 @@
+"""Kernels and their sessions, through the official client, as plain data.
+
+The client's own methods are used where they fail loudly; the others' requests are sent through the
+service objects below them. Its download of outputs, for one, writes the page of an error into the
+file (kaggle 2.2.4).
+"""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from launch.kaggle_package import launch_id
+from trainer.submission.connection import CallFailed, Connection, Unanswered
+from trainer.submission.errors import SubmissionError
+from trainer.submission.failures import Failure, Kind, error_for
+
+PAGE_SIZE = 100
+CODE_FILE = "session.py"
+_CHUNK_BYTES = 1 << 20
+
+
+class KaggleRefused(SubmissionError):
+    """Kaggle does not take what it was given; starting again as it is does not help."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KernelState:
+    """A kernel as Kaggle has it."""
+
+    launch_id: str | None
+    """Of its newest version; None if it was not pushed from here."""
+    version: int
+    internet: bool
+    machine: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionState:
+    """The newest session of a kernel."""
+
+    status: str
+    """Kaggle's word in small letters: queued, running, complete, error, cancel_acknowledged ..."""
+    message: str
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.status in ("complete", "error", "cancel_acknowledged")
+
+    def __str__(self) -> str:
+        return f"{self.status} ({self.message})" if self.message else self.status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quota:
+    """Hours of an accelerator this week."""
+
+    used_hours: float
+    allowed_hours: float
+
+
+def print_line(line: str) -> None:
+    """Prints to the true stdout: while a call is made, the client's own prints are caught."""
+    print(line, file=sys.__stdout__, flush=True)
+
+
+def explain(failure: Failure, subject: str, num_tries: int = 1) -> SubmissionError:
+    """The error to end with, of calls about kernels and data sets."""
+    if failure.kind is Kind.STATUS and not failure.is_transient and failure.status != 401:
+        said = f" ({failure.message})" if failure.message else ""
+        answered = f"Kaggle answered {failure.status}{said} while {failure.step}"
+        remedies = {
+            403: "the owner's token is needed, of an account with a verified phone number; look "
+            "at https://www.kaggle.com/settings",
+            404: f"{subject} and everything attached to it must exist and be visible to the "
+            "account; compare the names with their addresses",
+            409: "a name that nothing else of the account has is needed; give another --name",
+        }
+        what = remedies.get(
+            failure.status or 0,
+            "a request that Kaggle takes is needed; python -m launch.kaggle doctor may know more",
+        )
+        return KaggleRefused(f"{answered}; {what}")
+    return error_for(failure, subject, num_tries)
+
+
+def connect(subject: str, report: Callable[[str], None] = print_line) -> Connection:
+    """A connection whose errors speak of the kernel."""
+    return Connection(subject, report=report, explain=explain)
+
+
+class Kernels:
+    """The kernels of the connection's user."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def owner(self) -> str:
+        """The user's name at Kaggle."""
+        return str(self.connection.call(lambda api: api.get_config_value("username")) or "")
+
+    def state(self, kernel: str) -> KernelState | None:
+        """The kernel; None if there is none of that name."""
+
+        def query(api: Any) -> Any:
+            from kagglesdk.kernels.types.kernels_api_service import ApiGetKernelRequest
+
+            request = ApiGetKernelRequest()
+            request.user_name, request.kernel_slug = kernel.split("/")
+            with api.build_kaggle_client() as kaggle:
+                return kaggle.kernels.kernels_api_client.get_kernel(request)
+
+        try:
+            answer = self._call_unless(query, absent=(403, 404))
+        except LookupError:
+            return None
+        return KernelState(
+            launch_id=launch_id(answer.blob.source or ""),
+            version=int(answer.metadata.current_version_number or 0),
+            internet=bool(answer.metadata.enable_internet),
+            machine=answer.metadata.machine_shape or "",
+        )
+
+    def _call_unless(self, query: Callable[[Any], Any], absent: tuple[int, ...]) -> Any:
+        num_failed = 0
+        while True:
+            try:
+                return self.connection.attempt(query)
+            except CallFailed as failed:
+                if failed.failure.status in absent:
+                    # Kaggle answers 403 for what does not exist, too.
+                    raise LookupError from None
+                num_failed += 1
+                self.connection.wait_after(failed.failure, num_failed)
+
+    def push(self, metadata: dict[str, Any], script: str, timeout_secs: int) -> int:
+        """Saves a version of the kernel, which starts a session; one try. Returns its number.
+
+        Raises:
+          CallFailed: It failed, or the answer was lost: the session may run all the same.
+          KaggleRefused: It was saved without something that it needs, or not at all.
+        """
+
+        def save(api: Any) -> Any:
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, CODE_FILE).write_text(script, encoding="utf-8")
+                text = json.dumps({**metadata, "code_file": CODE_FILE})
+                Path(folder, "kernel-metadata.json").write_text(text, encoding="utf-8")
+                return api.kernels_push(folder, timeout=str(timeout_secs))
+
+        answer = self.connection.attempt(save)
+        if answer.error:
+            raise KaggleRefused(
+                f"Kaggle did not save {metadata['id']} ({answer.error}); a kernel that it takes is "
+                "needed; python -m launch.kaggle doctor may know more"
+            )
+        missing = [
+            *(answer.invalid_dataset_sources or ()),
+            *(answer.invalid_competition_sources or ()),
+        ]
+        if missing:
+            raise KaggleRefused(
+                f"Kaggle could not attach {', '.join(missing)} to {metadata['id']}; data that "
+                "exist and whose rules are accepted are needed; the session that started finds no "
+                "data and ends by itself; correct the names and push again"
+            )
+        return int(answer.version_number)
+
+    def session(self, kernel: str) -> SessionState:
+        """How the newest session stands."""
+        answer = self.connection.call(lambda api: api.kernels_status(kernel))
+        return SessionState(status=answer.status.name.lower(), message=answer.failure_message)
+
+    def log_events(self, kernel: str, take: Callable[[str], None]) -> None:
+        """Gives all lines so far, and those to come until the session ends, to `take`; one try.
+
+        Raises:
+          CallFailed: The stream broke off.
+        """
+
+        def stream(api: Any) -> None:
+            for event in api.kernels_logs_stream(kernel):
+                if (data := event.get("data")) is not None:
+                    take(data)
+
+        self.connection.attempt(stream)
+
+    def log(self, kernel: str) -> str:
+        """The log of the newest session as Kaggle keeps it, decoded."""
+        return decode_log(self.connection.call(lambda api: api.kernels_logs(kernel)))
+
+    def outputs(self, kernel: str) -> Iterator[tuple[str, str]]:
+        """(name, signed address) of every file that the newest session left."""
+        token = None
+        while True:
+            answer = self.connection.call(_output_page(kernel, token))
+            for file in answer.files or ():
+                yield file.file_name, file.url
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def download(self, address: str, path: Path) -> str:
+        """Downloads one output; returns its SHA-256. The file is there whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+
+        def fetch(_: Any) -> str:
+            import requests
+
+            digest, received = hashlib.sha256(), 0
+            with (
+                requests.Session() as session,
+                session.get(address, stream=True) as response,
+                open(partial, "wb") as file,
+            ):
+                response.raise_for_status()
+                for chunk in response.iter_content(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
+                    received += len(chunk)
+            if received != int(response.headers.get("Content-Length", received)):
+                raise Unanswered("the file was cut off")
+            return digest.hexdigest()
+
+        try:
+            sha256 = self.connection.call(fetch)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return sha256
+
+    def quota(self) -> tuple[dict[str, Quota], datetime | None]:
+        """(hours of `gpu` and `tpu`, when the week ends)."""
+        answer = self.connection.call(lambda api: api.quota_view())
+        found = {}
+        for name, quota in (("gpu", answer.gpu_quota), ("tpu", answer.tpu_quota)):
+            if quota is not None and quota.total_time_allowed is not None:
+                used = quota.time_used.total_seconds() if quota.time_used else 0.0
+                reserved = quota.time_reserved.total_seconds() if quota.time_reserved else 0.0
+                found[name] = Quota(
+                    used_hours=(used + reserved) / 3600,
+                    allowed_hours=quota.total_time_allowed.total_seconds() / 3600,
+                )
+        return found, answer.quota_refresh_time
+
+
+def decode_log(text: str) -> str:
+    """The lines of a log that Kaggle keeps as a JSON list of {stream_name, time, data}."""
+    try:
+        events = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(events, list):
+        return text
+    return "".join(str(event.get("data", "")) for event in events if isinstance(event, dict))
+
+
+def _output_page(kernel: str, token: str | None) -> Callable[[Any], Any]:
+    def query(api: Any) -> Any:
+        from kagglesdk.kernels.types.kernels_api_service import ApiListKernelSessionOutputRequest
+
+        request = ApiListKernelSessionOutputRequest()
+        request.user_name, request.kernel_slug = kernel.split("/")
+        request.page_size = PAGE_SIZE
+        if token:
+            request.page_token = token
+        with api.build_kaggle_client() as kaggle:
+            return kaggle.kernels.kernels_api_client.list_kernel_session_output(request)
+
+    return query
