@@ -119,7 +119,7 @@ def pack_state(run_dir: Path, folder: Path, session: int) -> str:
 
     Flat, because Kaggle takes folders only as archives, which it then unpacks in its own way.
     """
-    files = {}
+    files: dict[str, dict[str, str]] = {}
     for path in sorted(path for path in run_dir.rglob("*") if path.is_file()):
         name = path.relative_to(run_dir).as_posix()
         # Kaggle takes no empty files; what starts with a dot is a download that was cut off.

@@ -19,8 +19,8 @@ from absl import flags
 from launch.kaggle_client import Kernels, connect, print_line
 from launch.kaggle_datasets import Datasets
 from launch.kaggle_kernel import KernelSettings
-from launch.kaggle_package import make_script, requirements
 from launch.kaggle_package import launch_id as id_of
+from launch.kaggle_package import make_script, requirements
 from launch.kaggle_record import (
     DEADLINES,
     FOLDER,
@@ -48,7 +48,7 @@ _SUBMIT_FLAGS = ("auto_submit", "competition", "sample_submission")
 
 def define_flags() -> None:
     """Defines the verb's flags."""
-    flags.DEFINE_string("run_dir", None, "Folder of the run here; outputs come to it.", True)
+    flags.DEFINE_string("run_dir", None, "Folder of the run; gets the outputs.", required=True)
     flags.DEFINE_string("recipe", None, "Name of a recipe, see trainer/recipes.", required=True)
     flags.DEFINE_enum("accelerator", "gpu", tuple(MACHINES), "tpu: v5e-8; gpu: two T4; or cpu.")
     flags.DEFINE_multi_string("competition", [], "Attach this competition's data; repeatable.")
@@ -177,7 +177,7 @@ def push(
     report = kernels.connection.report
     before = _launch_in(request.run_dir)
     kernel = f"{kernels.owner()}/{request.name}"
-    uploaded = ()
+    uploaded: tuple[str, ...] = ()
     if request.data_dir is not None:
         uploaded = (f"{kernel}-data",)
         if datasets.upload(uploaded[0], request.data_dir):
@@ -229,7 +229,7 @@ def start_session(
     """
     connection = kernels.connection
     script = make_script(_settings(launch, launch.session, launch.start, state_sha256))
-    wanted = id_of(script)
+    wanted = id_of(script) or ""
     if connection.holds_secret(script):
         raise LaunchError(
             "a credential of yours is in what would be pushed; none may leave this machine; look "
