@@ -52,9 +52,11 @@ class TensorBoardRun:
 
     def __init__(self, run_dir: str, record: Mapping[str, Any], plans: tuple[StagePlan, ...]):
         folders = {name: os.path.join(run_dir, FOLDER, name) for name in ("train", "validation")}
-        self._goes_on = tf.io.gfile.exists(folders["train"])
+        is_new = not tf.io.gfile.exists(folders["train"])
         self._writers = {name: EventFileWriter(path) for name, path in folders.items()}
-        if not self._goes_on:
+        self._started = is_new
+        if is_new:
+            self._start(0)
             self._describe(record, plans)
 
     def on_steps(self, plan: StagePlan, progress: Progress, call: "HostCall") -> None:
@@ -87,15 +89,18 @@ class TensorBoardRun:
             writer.flush()
 
     def _write(self, name: str, step: int, values: Mapping[str, float | None]) -> None:
-        if self._goes_on:
-            # What was written from this step on, before the restart, is written again.
-            self._goes_on = False
-            for writer in self._writers.values():
-                start = SessionLog(status=SessionLog.START)
-                writer.add_event(Event(wall_time=time.time(), step=step, session_log=start))
+        if not self._started:
+            self._start(step)
+            self._started = True
         for tag, value in values.items():
             if value is not None:
                 self._add(name, step, scalar_pb(tag, value))
+
+    def _start(self, step: int) -> None:
+        """From the second on in a folder, a start makes TensorBoard drop what follows its step."""
+        for writer in self._writers.values():
+            start = SessionLog(status=SessionLog.START)
+            writer.add_event(Event(wall_time=time.time(), step=step, session_log=start))
 
     def _add(self, name: str, step: int, summary: Any) -> None:
         # TensorBoard's own class may be another than the one that this was made with.
