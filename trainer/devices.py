@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trainer.errors import ClusterError, DeviceError
+from trainer.tpu import make_tpu_strategy, tpu_is_near
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -36,6 +37,36 @@ def require_tensorflow() -> None:
             "install one, for example: pip install 'staged-trainer[cpu]'"
         ) from None
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+COMPILE_CACHE = "xla_cache"
+
+
+def nvidia_is_near() -> bool:
+    """Whether this machine has a driver for GPUs; known without TensorFlow."""
+    return os.path.exists("/dev/nvidiactl")
+
+
+def keep_compiled(run_dir: str) -> None:
+    """Makes XLA keep what it compiles in the run folder; call before TensorFlow is imported.
+
+    A start after a rehearsal or a stop then reads it instead of compiling again. For local folders;
+    whoever has set the flag in TF_XLA_FLAGS keeps their own.
+    """
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    if "://" in run_dir or "persistent_cache_directory" in flags:
+        return
+    folder = os.path.join(os.path.abspath(run_dir), COMPILE_CACHE)
+    os.environ["TF_XLA_FLAGS"] = f"{flags} --tf_xla_persistent_cache_directory={folder}".strip()
+
+
+def make_deterministic(seed: int) -> None:
+    """Chooses kernels that give the same bits each time; call before a strategy is made."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    # It refuses operations that draw without a seed.
+    tf.random.set_seed(seed)
 
 
 _START_UP_CHATTER = ("absl::InitializeLog", "oneDNN custom operations are on", "cpu_feature_guard")
@@ -87,6 +118,8 @@ def make_strategy(
         tf.config.experimental.set_memory_growth(gpu, True)
     if name == "auto":
         name = _choose(len(gpus))
+        if name == "tpu" and tpu == "local":
+            tpu = os.environ.get("TPU_NAME") or tpu
     if name == "cpu":
         return tf.distribute.OneDeviceStrategy("/cpu:0")
     if name == "gpu":
@@ -149,7 +182,7 @@ def _is_multiworker(strategy: "tf.distribute.Strategy") -> bool:
 
 
 def _choose(num_gpus: int) -> str:
-    if os.environ.get("TPU_NAME") or os.path.exists("/dev/accel0") or os.path.exists("/dev/vfio/0"):
+    if tpu_is_near():
         return "tpu"
     cluster = _tf_config().get("cluster", {})
     if sum(len(cluster.get(job, ())) for job in ("chief", "worker")) > 1:
@@ -233,14 +266,10 @@ def _make_tpu(tpu: str) -> "tf.distribute.Strategy":
     import tensorflow as tf
 
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
-        if tpu != "local":
-            tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return make_tpu_strategy(tpu)
     except (ValueError, tf.errors.OpError, RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise DeviceError(_missing(f"tpu --tpu={tpu}", reason)) from error
-    return tf.distribute.TPUStrategy(resolver)
 
 
 def _missing(wanted: str, reason: str) -> str:

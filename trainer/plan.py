@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainer.errors import DeviceError
 from trainer.recipe import Recipe, Stage
@@ -113,10 +113,51 @@ def plan_stages(
     return tuple(plans)
 
 
-def plan_table(plans: Sequence[StagePlan]) -> str:
-    """The plan as a table for people, one line a stage."""
+def fixed_recipe(recipe: Recipe, plans: Sequence[StagePlan]) -> Recipe:
+    """The recipe whose plan is the same on any number of replicas: batches and rates as planned."""
+    stages = tuple(
+        replace(
+            plan.stage,
+            batch_size=plan.global_batch,
+            learning_rate=plan.learning_rate,
+            warmup_epochs=min(
+                float(plan.stage.epochs),
+                plan.warmup_steps * plan.global_batch / plan.num_examples,
+            ),
+        )
+        for plan in plans
+    )
+    return replace(recipe, stages=stages)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageVariables:
+    """What of the network one stage changes."""
+
+    stage: str
+    trained_parameters: int
+    frozen_parameters: int
+    """The moving statistics of BatchNorm layers that do not train are among them."""
+    statistics_parameters: int
+    """Moving statistics that the stage changes, without gradients."""
+    trained_variables: int
+    frozen_variables: int
+    trained_batch_norms: int
+    """Layers in training mode."""
+    frozen_batch_norms: int
+    """Layers in inference mode."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the whole network."""
+        return self.trained_parameters + self.frozen_parameters + self.statistics_parameters
+
+
+def plan_table(plans: Sequence[StagePlan], variables: Sequence[StageVariables] = ()) -> str:
+    """The plan as a table for people, one line a stage; with `variables`, what each trains."""
     header = ("stage", "trains", "px", "batch", "replica x micro", "rate", "epochs", "steps")
-    rows = [header] + [
+    rows: list[tuple[str, ...]] = [header]
+    rows += [
         (
             plan.stage.name,
             plan.stage.train_from,
@@ -130,7 +171,15 @@ def plan_table(plans: Sequence[StagePlan]) -> str:
         )
         for plan in plans
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    if variables:
+        rows[0] += ("trained parameters", "BatchNorm trained")
+        for number, each in enumerate(variables, 1):
+            num_norms = each.trained_batch_norms + each.frozen_batch_norms
+            rows[number] += (
+                f"{each.trained_parameters:,} of {each.num_parameters:,}",
+                f"{each.trained_batch_norms} of {num_norms}",
+            )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows

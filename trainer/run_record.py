@@ -37,6 +37,7 @@ class RunSettings:
     seed: int
     batch_scaling: str
     data_fingerprint: str
+    rate_scaling: str = "linear"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -44,12 +45,15 @@ class RunSettings:
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
             "batch_scaling": self.batch_scaling,
+            "rate_scaling": self.rate_scaling,
             "data_fingerprint": self.data_fingerprint,
         }
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """`path: stored -> ours` for every value that differs from a stored `to_json`."""
         ours = json.loads(json.dumps(self.to_json()))
+        # Records of before there was a choice were all of the kind that is the default now.
+        stored = {"rate_scaling": "linear", **stored}
         return [
             f"{path}: {before} -> {after}" for path, before, after in differing_values(stored, ours)
         ]
@@ -79,10 +83,15 @@ def make_run_record(
 
 def with_progress(record: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """The record with what the run has reached."""
+    total: dict[str, float] = {}
+    for row in progress.seconds.values():
+        for what, amount in row.items():
+            total[what] = total.get(what, 0.0) + amount
     return {
         **record,
         "history": [dataclasses.asdict(epoch) for epoch in progress.history],
         "seconds": progress.seconds,
+        "seconds_total": total,
     }
 
 

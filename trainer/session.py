@@ -20,6 +20,7 @@ from trainer.devices import (
     keep_compiled,
     make_deterministic,
     make_strategy,
+    nvidia_is_near,
     require_tensorflow,
     split_cpu,
 )
@@ -97,7 +98,7 @@ def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
 
     if options.strategy in ("auto", "tpu") and tpu_is_near():
         require_importable()
-    if options.xla is not False:
+    if options.xla or (options.xla is None and nvidia_is_near()):
         keep_compiled(options.run_dir)
     require_tensorflow()
     if options.preview is not None:
@@ -180,8 +181,8 @@ def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
         return
     if workers.any((reason := stop.reason(0)) is not None):
         raise Preempted(
-            f"stopped by {reason or 'another worker'} before the first step; nothing is lost; start "
-            "the same command again"
+            f"stopped by {reason or 'another worker'} before the first step; nothing is lost; "
+            "start the same command again"
         )
     if chief and not record["num_starts"]:
         from trainer.report.previews import write_previews

@@ -1,5 +1,6 @@
 """Checkpoints of a run: weights, optimizer and `Progress` in one file, saved in the background."""
 
+import json
 import logging
 import os
 import time
@@ -15,6 +16,8 @@ from trainer.progress import Progress
 
 FOLDER = "checkpoints"
 _SUFFIX = ".safetensors"
+_NOTE = "unsaved.json"
+_SECS_BETWEEN_NOTES = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +36,27 @@ class Checkpoints:
         self._writes = writes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
+        self._newest = ""
+        self._noted_at = -_SECS_BETWEEN_NOTES
         self.longest_write_secs = 0.0
+
+    def note_unsaved(self, seconds: float) -> None:
+        """Leaves a note, at most every 10 s, of the time that a kill would lose."""
+        now = time.monotonic()
+        if self._writes and now - self._noted_at >= _SECS_BETWEEN_NOTES:
+            self._noted_at = now
+            note = {"checkpoint": self._newest, "seconds": seconds}
+            self._thread.submit(self._write_note, json.dumps(note))
+
+    def lost_secs(self) -> float:
+        """What an earlier process spent behind the checkpoint that was loaded, by its last note."""
+        path = os.path.join(self._folder, _NOTE)
+        try:
+            with tf.io.gfile.GFile(path) as file:
+                note = json.loads(file.read())
+            return float(note["seconds"]) if note["checkpoint"] == self._newest else 0.0
+        except (tf.errors.OpError, ValueError, KeyError):
+            return 0.0
 
     def save(self, arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
         """Starts to write a checkpoint and returns; waits first for the one before.
@@ -41,6 +64,7 @@ class Checkpoints:
         `arrays` must not change any more. Raises TrainingError if the one before failed.
         """
         self.wait()
+        self._newest = _name_of(progress)
         if self._writes:
             self._pending = self._thread.submit(self._write, dict(arrays), progress)
 
@@ -69,6 +93,7 @@ class Checkpoints:
             except DataError as error:
                 _log.warning("broken checkpoint passed over: %s", error)
                 continue
+            self._newest = name
             return arrays, Progress.from_json(metadata["progress"])
         return None
 
@@ -80,14 +105,25 @@ class Checkpoints:
     def _write(self, arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
         started = time.monotonic()
         tf.io.gfile.makedirs(self._folder)
-        step = progress.steps_before + progress.step
-        name = f"{step:09d}-{progress.stage:02d}-{progress.epoch:04d}{_SUFFIX}"
-        write_tensors(os.path.join(self._folder, name), arrays, {"progress": progress.to_json()})
+        path = os.path.join(self._folder, _name_of(progress))
+        write_tensors(path, arrays, {"progress": progress.to_json()})
         for old in self._names()[: -self._num_kept]:
             tf.io.gfile.remove(os.path.join(self._folder, old))
         self.longest_write_secs = max(self.longest_write_secs, time.monotonic() - started)
+
+    def _write_note(self, text: str) -> None:
+        tf.io.gfile.makedirs(self._folder)
+        path = os.path.join(self._folder, _NOTE)
+        with tf.io.gfile.GFile(path + ".part", "w") as file:
+            file.write(text)
+        tf.io.gfile.rename(path + ".part", path, overwrite=True)
 
     def _names(self) -> list[str]:
         if not tf.io.gfile.isdir(self._folder):
             return []
         return sorted(name for name in tf.io.gfile.listdir(self._folder) if name.endswith(_SUFFIX))
+
+
+def _name_of(progress: Progress) -> str:
+    step = progress.steps_before + progress.step
+    return f"{step:09d}-{progress.stage:02d}-{progress.epoch:04d}{_SUFFIX}"

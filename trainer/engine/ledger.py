@@ -4,12 +4,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LOST = "lost to restarts"
+"""Work behind the last checkpoint, done again, and everything up to the first step of a restart
+but the compilation."""
+
 
 class TimeLedger:
-    """Adds up seconds per activity until they are taken over into `Progress`."""
+    """Adds up seconds per activity until they are taken over into `Progress`.
 
-    def __init__(self) -> None:
+    Args:
+        started: on the clock of time.monotonic, when the process began; now by default.
+    """
+
+    def __init__(self, started: float | None = None) -> None:
+        self.started = time.monotonic() if started is None else started
         self._spent: dict[str, float] = {}
+        self._taken_at = self.started
 
     @contextmanager
     def measure(self, what: str) -> Iterator[None]:
@@ -24,7 +34,26 @@ class TimeLedger:
         """Counts seconds that were measured elsewhere."""
         self._spent[what] = self._spent.get(what, 0.0) + seconds
 
+    def move(self, seconds: float, source: str, target: str) -> None:
+        """Counts seconds under `target` that turned out not to belong to `source`."""
+        self.add(source, -seconds)
+        self.add(target, seconds)
+
+    def counted_secs(self) -> float:
+        """Seconds of all activities since the last `take`."""
+        return sum(self._spent.values())
+
     def take(self) -> dict[str, float]:
         """Returns what was spent since the last call."""
         spent, self._spent = self._spent, {}
+        self._taken_at = time.monotonic()
         return spent
+
+    def add_lost(self, seconds: float) -> None:
+        """Counts what an earlier process spent behind the checkpoint with which we go on."""
+        self.add(LOST, seconds)
+        self._taken_at -= seconds
+
+    def unsaved_secs(self) -> float:
+        """What is lost if the process is killed now."""
+        return time.monotonic() - self._taken_at

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ from trainer.engine.checkpoints import FOLDER as CHECKPOINT_FOLDER
 from trainer.engine.checkpoints import Checkpoints
 from trainer.engine.evaluation import Evaluator, evaluation_batch_of
 from trainer.engine.features import FeatureViews, compute_feature_views
-from trainer.engine.ledger import TimeLedger
+from trainer.engine.ledger import LOST, TimeLedger
 from trainer.engine.stage_run import Observer, StageRun
 from trainer.engine.stage_state import StageState
 from trainer.engine.steps import MAX_STEPS_PER_CALL
@@ -28,7 +29,7 @@ from trainer.errors import LossError, Preempted
 from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
 from trainer.input.feed import train_feed
 from trainer.order import Order, windows_of
-from trainer.plan import StagePlan
+from trainer.plan import StagePlan, fixed_recipe
 from trainer.progress import EpochRecord, Progress, next_stage
 from trainer.recipe import Recipe
 from trainer.run_record import MODEL_FILE
@@ -69,7 +70,10 @@ class Run:
         initial_weights: InitialWeights,
         stop: StopSignal,
         observers: tuple[Observer, ...],
+        ledger: TimeLedger | None = None,
+        announce: Callable[[str], None] = lambda line: None,
     ):
+        """See the class; `announce` shows a line to the user, on the chief."""
         self._strategy = strategy
         self._recipe = recipe
         self._plans = plans
@@ -82,7 +86,10 @@ class Run:
         self._workers = Workers(strategy)
         self._observers = observers if self._chief else ()
         self._checkpoints = Checkpoints(options.run_dir, options.num_kept, writes=self._chief)
-        self._ledger = TimeLedger()
+        self._ledger = ledger or TimeLedger()
+        self._announce = announce if self._chief else lambda line: None
+        self._goes_on = False
+        self._preparing_since = self._ledger.started
         self._canvases: dict[str, Canvases] = {}
 
     def run(self) -> Progress:
@@ -92,6 +99,7 @@ class Run:
             Preempted, TrainingError, DataError: see there.
         """
         arrays, progress = self._load_newest()
+        self._count_start(progress)
         num_rollbacks = 0
         while progress.stage < len(self._plans):
             try:
@@ -113,6 +121,22 @@ class Run:
         self._workers.wait()
         return progress
 
+    def _count_start(self, progress: Progress) -> None:
+        """What happened before this line, here and in a process that was killed."""
+        lost = self._checkpoints.lost_secs()
+        self._goes_on = lost > 0 or progress != Progress()
+        seconds = time.monotonic() - self._ledger.started - self._ledger.counted_secs()
+        self._ledger.add(LOST if self._goes_on else "start", seconds)
+        if lost:
+            self._ledger.add_lost(lost)
+        self._checkpoints.note_unsaved(self._ledger.unsaved_secs())
+        if self._goes_on and progress.stage < len(self._plans):
+            plan = self._plans[progress.stage]
+            self._announce(
+                f"goes on behind step {progress.step} of {plan.num_steps} of stage "
+                f"{plan.stage.name!r}"
+            )
+
     def _load_newest(self) -> tuple[Mapping[str, np.ndarray], Progress]:
         """The newest checkpoint, the same on every worker; nothing and no progress without one."""
         self._checkpoints.wait()
@@ -128,7 +152,7 @@ class Run:
     def _run_stage(
         self, plan: StagePlan, progress: Progress, arrays: Mapping[str, np.ndarray]
     ) -> Progress:
-        with self._ledger.measure("build"):
+        with self._ledger.measure(LOST if self._goes_on else "build"):
             self._open_canvases(plan)
             tf.keras.backend.clear_session()
             state = StageState(
@@ -145,6 +169,7 @@ class Run:
                 state.restore(arrays)
             else:
                 self._start_weights(state, progress)
+        self._goes_on = False
         stage_run = StageRun(
             recipe=self._recipe,
             plan=plan,
@@ -167,8 +192,11 @@ class Run:
             write_capsule=functools.partial(self._write_capsule, plan),
             max_steps_per_call=self._options.max_steps_per_call,
             workers=self._workers,
+            announce=self._announce,
+            preparing_since=self._preparing_since,
         )
         progress = next_stage(stage_run.run(progress))
+        self._preparing_since = time.monotonic()
         self._checkpoints.save({}, progress)
         self._checkpoints.wait()
         self._remove_other_weights(plan, progress)
@@ -281,7 +309,8 @@ class Run:
             "learning_rates": list(rates),
             "loss": str(loss),
             "seed": self._seed,
-            "recipe": self._recipe.to_json(),
+            # So that it plans the same steps on whatever it is replayed on.
+            "recipe": fixed_recipe(self._recipe, self._plans).to_json(),
             "data_dir": self._options.data_dir,
             "data_fingerprint": self._manifest.fingerprint,
             "batches": [

@@ -79,11 +79,18 @@ class StageRun:
     workers: Workers
     write_capsule: Callable[[Progress, Sequence[float], float], str]
     """Progress behind the failed steps, their rates and the loss -> folder of the capsule."""
+    announce: Callable[[str], None] = lambda line: None
+    """Shows a line to the user; the chief's does."""
+    preparing_since: float = 0.0
+    """On the clock of time.monotonic: when what leads to the first step began."""
     max_steps_per_call: int = MAX_STEPS_PER_CALL
     _first_call: bool = dataclasses.field(default=True, init=False)
     _saved_at: float = dataclasses.field(default=0.0, init=False)
     _longest_call_secs: float = dataclasses.field(default=0.0, init=False)
     _longest_evaluation_secs: float = dataclasses.field(default=0.0, init=False)
+    _compile_secs: float | None = dataclasses.field(default=None, init=False)
+    """Of the first host call, until the next one tells what of it was the step itself."""
+    _evaluation_secs: list[float] = dataclasses.field(default_factory=list, init=False)
 
     def run(self, progress: Progress) -> Progress:
         """Trains to the end of the stage and returns the progress with its best.
@@ -136,6 +143,8 @@ class StageRun:
             )
             call_start = time.monotonic()
             first_call = self._first_call
+            if first_call:
+                self.announce(f"compiling the steps of stage {self.plan.stage.name!r} ...")
             try:
                 input_wait_secs = self.state.steps.run(feed, rates)
                 metrics = self.state.steps.read_metrics()
@@ -144,9 +153,18 @@ class StageRun:
             spent = time.monotonic() - call_start
             self.ledger.add("input wait", input_wait_secs)
             self.ledger.add("compile" if first_call else "step", spent - input_wait_secs)
-            if not first_call:
+            if first_call:
+                self._compile_secs = spent - input_wait_secs
+                waited = time.monotonic() - self.preparing_since
+                self.announce(
+                    f"first step of stage {self.plan.stage.name!r} after {waited:.0f} s, "
+                    f"{spent - input_wait_secs:.0f} s of it compiling"
+                )
+            else:
                 self._longest_call_secs = max(self._longest_call_secs, spent)
+                self._part_compilation_from_step((spent - input_wait_secs) / num_steps)
             self._first_call = False
+            self.checkpoints.note_unsaved(self.ledger.unsaved_secs())
             progress = dataclasses.replace(progress, step=progress.step + num_steps)
             self._check_loss(metrics.loss, progress, rates)
             call = HostCall(
@@ -182,9 +200,11 @@ class StageRun:
                     val_loss, val_accuracy = loss_and_accuracy(
                         *self.evaluator.logits_and_labels(self.validation)
                     )
-                self._longest_evaluation_secs = max(
-                    self._longest_evaluation_secs, time.monotonic() - evaluation_start
-                )
+                self._evaluation_secs.append(time.monotonic() - evaluation_start)
+                self._longest_evaluation_secs = max(self._evaluation_secs)
+                if len(self._evaluation_secs) == 2:
+                    first, second = self._evaluation_secs
+                    self.ledger.move(max(0.0, first - second), "evaluate", "compile")
             value = val_accuracy if self.recipe.monitor == "val_accuracy" else val_loss
             best = value is None or is_better(self.recipe.monitor, value, progress.best_value)
             record = EpochRecord(
@@ -213,6 +233,12 @@ class StageRun:
         for observer in self.observers:
             observer.on_epoch(self.plan, progress, record)
         return progress
+
+    def _part_compilation_from_step(self, step_secs: float) -> None:
+        """The first host call was one step and its compilation; the second one was steps alone."""
+        if self._compile_secs is not None:
+            self.ledger.move(min(step_secs, self._compile_secs), "compile", "step")
+            self._compile_secs = None
 
     def _save(self, progress: Progress) -> Progress:
         with self.ledger.measure("checkpoint"):

@@ -44,18 +44,30 @@ class StopSignal:
         self._terminated = False
         # The wall clock is read once: later jumps of it must not end, or prolong, a run.
         start = os.environ.get(JOB_START_VARIABLE)
-        elapsed = time.time() - (float(start) if start else psutil.Process().create_time())
+        age = time.time() - psutil.Process().create_time()
+        elapsed = time.time() - float(start) if start else age
+        self.process_started = time.monotonic() - max(0.0, age)
+        """On the clock of time.monotonic."""
         self._deadline = (
             None if deadline_secs is None else time.monotonic() + deadline_secs - elapsed
         )
-        self.listen()
+        self._listen()
 
-    def listen(self) -> None:
-        """Takes SIGTERM, again if need be.
+    def hold(self) -> None:
+        """Keeps a SIGTERM waiting until `release`.
 
         TensorFlow 2.21 puts a handler of its own in our place when it makes a strategy of several
-        workers.
+        workers, and swallows what comes until we take it back. Call before other threads exist (so
+        before NumPy and TensorFlow are imported): a signal goes to any thread that takes it.
         """
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def release(self) -> None:
+        """Takes SIGTERM, again if need be, and what has waited."""
+        self._listen()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def _listen(self) -> None:
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def reason(self, secs_to_finish: float) -> str | None:
@@ -65,6 +77,10 @@ class StopSignal:
         if self._deadline is not None and time.monotonic() + secs_to_finish >= self._deadline:
             return "deadline"
         return None
+
+    def secs_left(self) -> float | None:
+        """Seconds to the deadline; None without one."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._terminated = True

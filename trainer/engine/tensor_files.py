@@ -16,15 +16,19 @@ import tensorflow as tf
 from trainer.errors import DataError
 
 CHECKSUM = "sha256"
+_ALIGNMENT = 8
+"""Of the first tensor; the header is filled up with blanks."""
 
 
 def write_tensors(path: str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Writes under a temporary name and renames; local or gs://."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     data = safetensors.numpy.save(arrays, {**metadata, CHECKSUM: _checksum(arrays, metadata)})
+    header, start = _sorted_header(data)
     temporary = path + ".part"
     with tf.io.gfile.GFile(temporary, "wb") as file:
-        file.write(data)
+        file.write(header)
+        file.write(data[start:])
     tf.io.gfile.rename(temporary, path, overwrite=True)
 
 
@@ -49,6 +53,20 @@ def read_tensors(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             f"{path} was changed after it was written (checksum differs); use another one"
         )
     return arrays, metadata
+
+
+def _sorted_header(data: bytes) -> tuple[bytes, int]:
+    """(length and header with sorted metadata, where the tensors begin in `data`).
+
+    The library writes metadata in an order that differs from call to call; equal contents are to
+    give equal files.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text, 8 + length
 
 
 def _metadata(data: bytes) -> dict[str, str]:

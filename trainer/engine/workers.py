@@ -65,6 +65,10 @@ class Workers:
             stops=bool(rows[:, 0].any()), saves=bool(rows[0, 1]), num_steps=int(rows[0, 2])
         )
 
+    def any(self, own: bool) -> bool:
+        """Whether it holds on some worker."""
+        return bool(self.gather(own).any())
+
     def wait(self) -> None:
         """Returns when every worker has come here."""
         self.gather(0)

@@ -34,6 +34,13 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+def test_equal_contents_give_equal_files(tmp_path: Path) -> None:
+    metadata = {f"note {number}": "x" for number in range(20)}
+    for name in ("a", "b"):
+        write_tensors(str(tmp_path / name), ARRAYS, metadata)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 @given(position=st.integers(0, 10**9), flip=st.integers(1, 255))
 @settings(max_examples=60, deadline=None)
 def test_any_changed_byte_is_found(

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +73,20 @@ def _start_of_this_process() -> float:
     with open("/proc/self/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_sigterm_that_others_would_swallow_is_kept_for_us() -> None:
+    # In a process of its own: threads that exist already would take the signal.
+    script = """
+import os, signal
+from trainer.engine.stop import StopSignal
+stop = StopSignal(None)
+stop.hold()
+signal.signal(signal.SIGTERM, lambda *_: None)  # as TensorFlow does
+os.kill(os.getpid(), signal.SIGTERM)
+assert stop.reason(0) is None
+stop.release()
+assert stop.reason(0) == "SIGTERM"
+"""
+    repository = Path(__file__).resolve().parents[3]
+    subprocess.run([sys.executable, "-c", script], cwd=repository, check=True, timeout=60)
