@@ -11,8 +11,8 @@ from tfrecords_builder.manifest import Manifest, load_manifest
 from tfrecords_builder.records import read_records
 from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
 from trainer.input.decoding import decode_canvas
-from trainer.input.feed import evaluation_feed, example_seeds, train_feed
-from trainer.order import Order
+from trainer.input.feed import evaluation_feed, example_seeds, replica_rows, train_feed
+from trainer.order import Order, Windows
 from trainer.plan import plan_stages
 
 
@@ -115,3 +115,29 @@ def test_evaluation_sees_every_example_once(
     assert weights.sum() == canvases.num_examples
     assert (weights[: canvases.num_examples] == 1).all()
     np.testing.assert_array_equal(labels[: canvases.num_examples], canvases.labels)
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 4])
+@pytest.mark.parametrize("windowed", [False, True])
+def test_replicas_share_the_same_global_batches(
+    num_replicas: int, windowed: bool, data_dir: Path, manifest: Manifest
+) -> None:
+    num_examples = manifest.splits["train"].num_examples
+    canvases = Canvases(str(data_dir), manifest.splits["train"], 16, "memory")
+    (plan,) = plan_stages(
+        make_recipe(make_stage(batch_size=8)), num_examples=num_examples, num_replicas=num_replicas
+    )
+    windows = Windows(shard_examples=(num_examples - 30, 20, 10), shards_per_window=2)
+    order = Order(
+        seed=3,
+        num_examples=num_examples,
+        batch_size=8,
+        num_epochs=2,
+        windows=windows if windowed else None,
+    )
+    for step in range(plan.num_steps):
+        batch = order.batch(step)
+        parts = [replica_rows(canvases, batch, plan, 3, replica) for replica in range(num_replicas)]
+        seeds = np.concatenate([part[4] for part in parts])
+        np.testing.assert_array_equal(seeds, example_seeds(3, batch.epochs, batch.indices))
+    canvases.close()
