@@ -212,10 +212,21 @@ def push(
                 "the first one of a run; go on with: python -m launch.kaggle chain "
                 f"--run_dir={request.run_dir}"
             )
+        if before.version and not again and _is_there(before, kernels):
+            report(
+                f"this run was pushed already as version {before.version} of {kernel}; it was not "
+                "started a second time; --again starts it once more"
+            )
+            return before
         launch = dataclasses.replace(launch, start=before.start + again)
     launch = start_session(launch, None, kernels, again=again)
     save_launch(request.run_dir, launch)
     return launch
+
+
+def _is_there(launch: Launch, kernels: Kernels) -> bool:
+    there = kernels.state(launch.kernel)
+    return there is not None and there.launch_id == launch.launch_id
 
 
 def start_session(

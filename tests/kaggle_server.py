@@ -1,8 +1,9 @@
 """A stand-in for api.kaggle.com on the loopback interface, for the real kaggle client.
 
-It speaks the part of the protocol that submitting and downloading need, as kaggle 2.2.4 and
-kagglesdk 0.1.37 send it: JSON by POST to /v1/<service>/<request>, the file by PUT to a signed
-address, data by a redirect to a store that answers ranges. It checks credentials, really scores the
+It speaks the part of the protocol that submitting, downloading and kernels need, as kaggle 2.2.4
+and kagglesdk 0.1.37 send it: JSON by POST to /v1/<service>/<request>, files by PUT to a signed
+address that can be gone on with, data by a redirect to a store that answers ranges, logs as
+server-sent events. It checks credentials, really scores the
 files, and fails on request at every step. Like the real one it leaves fields out that have their
 default value.
 """
@@ -12,10 +13,12 @@ import contextlib
 import csv
 import importlib.util
 import io
+import itertools
 import json
 import os
 import socket
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +29,8 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests.kaggle_machines import Machines, Refused
 
 TOKEN = "KGAT_secret-token-of-the-test"
 USERNAME, KEY = "driver", "secret-key-of-the-test"
@@ -77,6 +82,13 @@ class KaggleServer:
         """Names of the requests in the order they came."""
         self.blobs: dict[str, tuple[str, bytes]] = {}
         """File name and content by upload token."""
+        self.blob_sizes: dict[str, int] = {}
+        """Announced size by upload token."""
+        self.machines = Machines()
+        self.cut_upload_after: int | None = None
+        """Bytes after which the next upload breaks off; those are kept."""
+        self.clock_ahead_secs = 0
+        """How far the server's clock is ahead of the true time."""
         self.cut_data_after: int | None = None
         """Bytes after which the next download breaks off."""
         self.range_starts: list[int] = []
@@ -99,6 +111,10 @@ class KaggleServer:
         self._http.shutdown()
         self._http.server_close()
 
+    def signed(self, path: str) -> str:
+        """An address of the store that it lets pass."""
+        return f"{self.url}{path}?signature={SIGNATURE}"
+
     def fail(self, call: str, fault: Fault, times: int = 1) -> None:
         """Lets the next `times` requests of that name (`Upload` and `Data` for the store) fail."""
         self._faults[call] += [fault] * times
@@ -108,14 +124,6 @@ class KaggleServer:
         with self.lock:
             self.calls.append(call)
             return self._faults[call].pop(0) if self._faults[call] else None
-
-
-class Refused(Exception):
-    """A request answered with an error status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -131,11 +139,30 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(call, lambda: self._api(call, json.loads(body or b"{}")))
 
     def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        if (cut := self.server_state.cut_upload_after) is not None and length:
+            self.server_state.cut_upload_after = None
+            self.server_state.calls.append("Upload")
+            self._store_blob(self.rfile.read(cut))
+            self._misbehave(Fault(cut=True))
+            return
+        body = self.rfile.read(length)
         self._respond("Upload", lambda: self._store_blob(body))
 
     def do_GET(self) -> None:
-        self._respond("Data", self._serve_data)
+        if "/logs/stream/" in self.path:
+            self._respond("Logs", self._serve_log)
+        elif self.path.startswith("/output/"):
+            self._respond("Output", self._serve_output)
+        else:
+            self._respond("Data", self._serve_data)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """For the header Date."""
+        return super().date_time_string((timestamp or time.time()) + self._clock_ahead())
+
+    def _clock_ahead(self) -> int:
+        return self.server_state.clock_ahead_secs
 
     def _respond(self, call: str, action: Any) -> None:
         fault = self.server_state.next_fault(call)
@@ -184,15 +211,30 @@ class _Handler(BaseHTTPRequestHandler):
         if call == "IntrospectToken":
             active = body.get("token") == TOKEN
             return {"active": True, "username": USERNAME} if active else {}
-        basic = base64.b64encode(f"{USERNAME}:{KEY}".encode()).decode()
-        if self.headers.get("Authorization") not in (f"Bearer {TOKEN}", f"Basic {basic}"):
-            raise Refused(401, "Unauthenticated")
+        self._check_credentials()
+        with self.server_state.lock:
+            if call == "StartBlobUpload":
+                return self._start_upload(body["name"], body["contentLength"])
+            answer = self.server_state.machines.answer(call, body, self.server_state)
+        if answer is not None:
+            return answer
         name = body.get("competitionName", "")
         competition = self.server_state.competitions.get(name)
         if competition is None:
             raise Refused(404, "Not found")
         with self.server_state.lock:
             return self._competition_call(call, name, competition, body)
+
+    def _check_credentials(self) -> None:
+        basic = base64.b64encode(f"{USERNAME}:{KEY}".encode()).decode()
+        if self.headers.get("Authorization") not in (f"Bearer {TOKEN}", f"Basic {basic}"):
+            raise Refused(401, "Unauthenticated")
+
+    def _start_upload(self, name: str, size: int) -> dict[str, Any]:
+        token = f"blob-{len(self.server_state.blobs)}"
+        self.server_state.blobs[token] = (name, b"")
+        self.server_state.blob_sizes[token] = size
+        return {"token": token, "createUrl": self.server_state.signed(f"/upload/{token}")}
 
     def _competition_call(
         self, call: str, name: str, competition: Competition, body: dict[str, Any]
@@ -205,6 +247,8 @@ class _Handler(BaseHTTPRequestHandler):
             return _without_defaults(numToday=count, numTotal=count, numAllowedNow=left)
         if not competition.rules_accepted:
             raise Refused(403, "You must accept this competition's rules before you can continue")
+        if call == "ListDataFiles":
+            return {}
         if call == "DownloadDataFiles":
             self.send_response(302)
             self.send_header("Location", f"/data/{name}.zip?signature={SIGNATURE}")
@@ -212,10 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return None
         if call == "StartSubmissionUpload":
-            token = f"blob-{len(self.server_state.blobs)}"
-            self.server_state.blobs[token] = (body["fileName"], b"")
-            url = f"{self.server_state.url}/upload/{token}?signature={SIGNATURE}"
-            return {"token": token, "createUrl": url}
+            return self._start_upload(body["fileName"], 0)
         if call == "CreateSubmission":
             return self._create(competition, body)
         raise Refused(404, f"the stand-in knows no {call}")
@@ -254,11 +295,38 @@ class _Handler(BaseHTTPRequestHandler):
 
     # The store
 
-    def _store_blob(self, content: bytes) -> dict[str, Any]:
+    def _store_blob(self, content: bytes) -> dict[str, Any] | None:
         token = self._signed_name()
-        name, _ = self.server_state.blobs[token]
-        self.server_state.blobs[token] = (name, content)
+        name, stored = self.server_state.blobs[token]
+        wanted = self.headers.get("Content-Range", "")
+        if wanted.startswith("bytes */"):
+            if len(stored) == int(wanted.removeprefix("bytes */")):
+                return {}
+            received = {"Range": f"bytes=0-{len(stored) - 1}"} if stored else {}
+            self._send(308, b"", "text/plain", received)
+            return None
+        start = int(wanted.removeprefix("bytes ").split("-")[0]) if wanted else 0
+        self.server_state.blobs[token] = (name, stored[:start] + content)
         return {}
+
+    def _serve_output(self) -> None:
+        self._send(200, self.server_state.blobs[self._signed_name()][1], "application/octet-stream")
+
+    def _serve_log(self) -> None:
+        self._check_credentials()
+        owner, name = self.path.split("/")[-2:]
+        events = self.server_state.machines.log_stream(owner, name)
+        first = next(events)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        try:
+            for event in itertools.chain([first], events):
+                self.wfile.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+            self.wfile.write(b"0\r\n\r\n")
+        except ConnectionAbortedError:
+            self.close_connection = True
 
     def _serve_data(self) -> None:
         name = self._signed_name().removesuffix(".zip")
