@@ -10,6 +10,7 @@ import re
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -17,7 +18,7 @@ from tfrecords_builder.boxes import BadBoxError, crop_region
 from tfrecords_builder.pixels import UnusablePixelsError, to_rgb
 from tfrecords_builder.sources.base import Box
 
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2
 """Raise it when a photo comes out differently than before: builds made before are made again."""
 KEPT = "kept"
 CONVERTED = "converted"
@@ -176,10 +177,10 @@ def _encode_open_image(
         if not changes:
             return EncodedPhoto(image=data, width=width, height=height, fate=KEPT, changes=())
         stored = _convert(image, settings, region)
-    encoded = io.BytesIO()
-    stored.save(encoded, "JPEG", quality=settings.quality)
+    # The same library and subsampling as Pillow's, in two thirds of its time.
+    encoded = simplejpeg.encode_jpeg(np.asarray(stored), settings.quality, "RGB", "420")
     return EncodedPhoto(
-        image=encoded.getvalue(),
+        image=encoded,
         width=stored.width,
         height=stored.height,
         fate=CONVERTED,
@@ -245,7 +246,14 @@ def _shrink_jpeg(image: Image.Image, data: bytes, settings: EncodingSettings) ->
     except ValueError:
         _check_jpeg(data)  # Raises unless only the header is at fault.
         return _convert(image, settings, None)
-    return _shrink(Image.fromarray(pixels), settings)
+    # The decoder rounds its size up: the photo ends somewhere inside of the last pixel, and to take
+    # that pixel for a whole one would shift everything by a part of one.
+    eighths = round(8 * pixels.shape[1] / image.width)
+    return _resize(
+        Image.fromarray(pixels),
+        (width, height),
+        (0, 0, image.width * eighths / 8, image.height * eighths / 8),
+    )
 
 
 def _convert(
@@ -266,10 +274,16 @@ def _convert(
 def _shrink(image: Image.Image, settings: EncodingSettings) -> Image.Image:
     if settings.max_px is None or max(image.size) <= settings.max_px:
         return image
-    # Pillow widens the filter with the ratio, so nothing aliases. Lanczos takes a third longer.
-    return image.resize(
-        _shrunk_size(image.size, settings), Image.Resampling.BICUBIC, reducing_gap=3.0
-    )
+    return _resize(image, _shrunk_size(image.size, settings), (0, 0, image.width, image.height))
+
+
+def _resize(
+    image: Image.Image, size: tuple[int, int], part: tuple[float, float, float, float]
+) -> Image.Image:
+    # Pillow widens the filter with the ratio, so nothing aliases, and computes with whole numbers,
+    # so every machine gets the same pixels. OpenCV takes a seventh of the time, but what it gives
+    # depends on the processor.
+    return image.resize(size, Image.Resampling.BICUBIC, box=part, reducing_gap=3.0)
 
 
 def _shrunk_size(size: tuple[int, int], settings: EncodingSettings) -> tuple[int, int]:

@@ -182,6 +182,17 @@ def test_shrinking_looks_like_a_good_filter_of_the_whole_photo() -> None:
     assert np.abs(pixels(encoded) - np.asarray(expected).astype(int)).mean() < 2
 
 
+@pytest.mark.parametrize("side", [549, 619, 731, 997, 1224, 1501])
+def test_shrinking_does_not_shift_the_photo(side: int) -> None:
+    rows, columns = np.mgrid[:side, : side + 5]
+    waves = 128 + 60 * np.sin(columns / 17) + 60 * np.sin(rows / 13)
+    large = Image.fromarray(np.repeat(waves[..., None], 3, axis=2).astype(np.uint8))
+    encoded = encode(encode_image(large, "JPEG", quality=98), max_px=512)
+    expected = large.resize((encoded.width, encoded.height), Image.Resampling.LANCZOS)
+    # What lies a third of a pixel aside differs by more.
+    assert np.abs(pixels(encoded) - np.asarray(expected).astype(int)).mean() < 1
+
+
 def test_photos_of_the_largest_size_keep_their_bytes() -> None:
     assert encode(make_photo(0, 80, 20), max_px=80).fate == KEPT
 
