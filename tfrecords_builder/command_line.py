@@ -1,5 +1,6 @@
 """One way into every command: absl flags in, a documented exit code out."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -10,6 +11,8 @@ from tfrecords_builder.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+"""As of a program that SIGPIPE ended."""
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -17,7 +20,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     Exit codes: 0 done; 1 a defect of ours (traceback); 2 the user's input cannot be used (one
     line on stderr); 75 stopped on purpose before the end, start the same command again to go on;
-    130 interrupted from the keyboard.
+    130 interrupted from the keyboard; 141 whoever read our output went away (`| head`).
     """
 
     def without_arguments(arguments: Sequence[str]) -> None:
@@ -43,7 +46,16 @@ def run_with_arguments(main: Callable[[Sequence[str]], None]) -> NoReturn:
             return EXIT_INTERRUPTED
         return 0
 
-    app.run(guarded, flags_parser=_parse_flags)
+    try:
+        app.run(guarded, flags_parser=_parse_flags)
+    except BrokenPipeError:
+        _end_without_reader()
+
+
+def _end_without_reader() -> NoReturn:
+    # Python writes out what is left when it ends, which would fail once more, with a traceback.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(EXIT_BROKEN_PIPE)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

@@ -128,3 +128,16 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing_behind(
     assert line.startswith("error: ")
     assert words in line
     assert sorted(heap.rglob("*")) == before
+
+
+def test_help_ends_quietly_when_its_reader_has_gone() -> None:
+    command = subprocess.Popen(
+        [sys.executable, "-m", "tfrecords_builder", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert command.stdout is not None and command.stderr is not None
+    command.stdout.close()
+    message = command.stderr.read()
+    assert (command.wait(), message) == (141, b"")
+    command.stderr.close()
