@@ -6,7 +6,7 @@ Shapes: V views, N examples, K classes.
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +61,7 @@ class TrainedRun:
         run_dir: local or gs://.
         strategy: where to run it.
         weights_file: a file of the folder: the published model, `weights/...` or `checkpoints/...`.
+        precision: to compute in, instead of the recipe's.
 
     Attributes:
         network: with these weights, at `image_px`.
@@ -72,7 +73,11 @@ class TrainedRun:
     """
 
     def __init__(
-        self, run_dir: str, strategy: "tf.distribute.Strategy", weights_file: str = MODEL_FILE
+        self,
+        run_dir: str,
+        strategy: "tf.distribute.Strategy",
+        weights_file: str = MODEL_FILE,
+        precision: str | None = None,
     ):
         import tensorflow as tf
 
@@ -89,8 +94,9 @@ class TrainedRun:
         self.image_px = weights.image_px
         self.augmentation = weights.stage.augmentation
         self.strategy = strategy
+        recipe = replace(self.recipe, precision=precision or self.recipe.precision)
         with strategy.scope():
-            network = self.network = build_network(self.recipe, len(self.classes), self.image_px)
+            network = self.network = build_network(recipe, len(self.classes), self.image_px)
         for name, variable in network.variables().items():
             if name not in weights.arrays:
                 raise RunFolderError(
