@@ -1,6 +1,7 @@
 """What can be rented, how fast it is and what it costs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from trainer.errors import DeviceError
 from trainer.overrides import nearest
@@ -34,9 +35,9 @@ class Accelerator:
 
 # A CPU core: 98 GFLOP/s in float32 convolutions, from the ledger of a run of cars_small on 2 cores.
 CPU_CORE_TFLOPS = 0.098
-_T4 = {"memory_gib": 14.6, "peak_tflops": 65.0, "gb_per_sec": 300.0}
-_V5E = {"memory_gib": 15.75, "peak_tflops": 197.0, "gb_per_sec": 819.0}
-_V3 = {"memory_gib": 15.48, "peak_tflops": 61.5, "gb_per_sec": 450.0}
+_T4: dict[str, Any] = {"memory_gib": 14.6, "peak_tflops": 65.0, "gb_per_sec": 300.0}
+_V5E: dict[str, Any] = {"memory_gib": 15.75, "peak_tflops": 197.0, "gb_per_sec": 819.0}
+_V3: dict[str, Any] = {"memory_gib": 15.48, "peak_tflops": 61.5, "gb_per_sec": 450.0}
 
 ACCELERATORS = {
     accelerator.name: accelerator
@@ -51,10 +52,20 @@ ACCELERATORS = {
             usd_per_hour=0.0,
         ),
         Accelerator(
-            name="t4", kind="gpu", num_replicas=1, usd_per_hour=0.73, kaggle_hours=30.0, **_T4
+            name="t4",
+            kind="gpu",
+            num_replicas=1,
+            usd_per_hour=0.73,
+            kaggle_hours=KAGGLE_GPU_HOURS,
+            **_T4,
         ),
         Accelerator(
-            name="t4x2", kind="gpu", num_replicas=2, usd_per_hour=1.08, kaggle_hours=30.0, **_T4
+            name="t4x2",
+            kind="gpu",
+            num_replicas=2,
+            usd_per_hour=1.08,
+            kaggle_hours=KAGGLE_GPU_HOURS,
+            **_T4,
         ),
         Accelerator(
             name="l4",

@@ -81,9 +81,7 @@ def load_speed_factor(run_dir: str, accelerator: Accelerator) -> tuple[float, st
         epochs = [e for e in record["history"] if e["stage"] == plan.stage.name]
         if not spent or not epochs or plan.stage.cache_feature_views:
             continue
-        guess = estimate_stage(
-            recipe, plan, accelerator, num_cores=int(cores[1]) if cores else 2
-        )
+        guess = estimate_stage(recipe, plan, accelerator, num_cores=int(cores[1]) if cores else 2)
         share = epochs[-1]["epoch"] / plan.stage.epochs
         measured += spent
         estimated += guess.train_secs * share

@@ -44,6 +44,10 @@ class LoweringRequest:
         """What `to_json` wrote."""
         return cls(**{**fields, "recipe": recipe_from_json(fields["recipe"])})
 
+    def with_replica_batch(self, rows: int) -> "LoweringRequest":
+        """The same step on another number of rows, in one part."""
+        return replace(self, replica_batch=rows)
+
     def plan(self) -> StagePlan:
         """The plan of the stage on these replicas."""
         recipe = self.recipe

@@ -90,6 +90,21 @@ class CompilerProcesses:
                 out.replace(kept)
         return result_from_json(json.loads(kept.read_text()))
 
+    def write_portable(self, request: LoweringRequest, path: str) -> None:
+        """Writes the step as portable StableHLO, which any PJRT runtime can compile and time."""
+        with tempfile.TemporaryDirectory() as folder:
+            module = Path(folder) / "step.mlir"
+            module.write_bytes(self.lower(request))
+            self._run(
+                [
+                    "trainer.lowering.tpu_compiler",
+                    f"--module={module}",
+                    "--topology=none",
+                    "--portable",
+                    f"--out={os.path.abspath(path)}",
+                ]
+            )
+
     def _run(self, arguments: list[str]) -> None:
         path = os.pathsep.join(filter(None, [str(_REPOSITORY), os.environ.get("PYTHONPATH")]))
         try:

@@ -57,10 +57,7 @@ def compile_for(
         from jaxlib import xla_client
         from jaxlib.mlir import ir
     except ModuleNotFoundError as error:
-        raise DeviceError(
-            f"the TPU compiler is not installed (no module {error.name}); need the extra aot in an "
-            "environment of its own; make one with: pip install -r requirements/aot.lock"
-        ) from None
+        raise DeviceError(_not_installed(error)) from None
     described = topologies.get_topology_desc(
         platform="tpu", topology_name=topology.libtpu_name, **topology.options
     )
@@ -107,6 +104,41 @@ def compile_for(
     )
 
 
+def portable(module: bytes) -> bytes:
+    """The program as a portable StableHLO artifact, which later releases and others can read.
+
+    The serialised form keeps its promise of compatibility for five years:
+    https://github.com/openxla/stablehlo/blob/main/docs/compatibility.md.
+    """
+    os.environ.update({name: os.environ.get(name, _ENVIRONMENT[name]) for name in _ENVIRONMENT})
+    try:
+        from jax._src.interpreters.mlir import make_ir_context
+        from jaxlib.mlir import ir
+        from jaxlib.mlir.dialects import stablehlo
+    except ModuleNotFoundError as error:
+        raise DeviceError(_not_installed(error)) from None
+    with make_ir_context() as context, ir.Location.unknown(context):
+        parsed = ir.Module.parse(module)
+        _remove_copies(parsed.operation)
+        version = stablehlo.get_minimum_version()
+        try:
+            artifact: bytes = stablehlo.serialize_portable_artifact(parsed, version)
+        except Exception:
+            # An operation younger than the oldest version that is still read.
+            artifact = stablehlo.serialize_portable_artifact(
+                parsed, stablehlo.get_current_version()
+            )
+    return artifact
+
+
+def _not_installed(error: ModuleNotFoundError) -> str:
+    return (
+        f"the TPU compiler is not installed (no module {error.name}); need the extra aot in an "
+        "environment of its own; make one with pip install -r requirements/aot.lock and name its "
+        "Python with --aot_python"
+    )
+
+
 def _remove_copies(operation: Any) -> None:
     """TensorFlow writes `mhlo.copy`, which the compiler's door refuses and which does nothing."""
     for region in operation.regions:
@@ -126,6 +158,10 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     with open(FLAGS.module, "rb") as file:
         module = file.read()
+    if FLAGS.portable:
+        with open(FLAGS.out, "wb") as artifact:
+            artifact.write(portable(module))
+        return
     options = dict(option.split("=", 1) for option in FLAGS.option)
     result = compile_for(
         module, load_topology(FLAGS.topology), low_effort=FLAGS.low_effort, options=options
@@ -138,6 +174,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("module", None, "File with StableHLO.", required=True)
     flags.DEFINE_string("topology", None, "What to compile for: v5e-8, ...", required=True)
     flags.DEFINE_string("out", None, "JSON file for the result.", required=True)
+    flags.DEFINE_bool("portable", False, "Do not compile: write portable StableHLO.")
     flags.DEFINE_bool("low_effort", False, "A third of the time, without true cycles.")
     flags.DEFINE_float("memory_gib", None, "Address space that the process may take.")
     flags.DEFINE_multi_string("option", [], "Option of the compiler, NAME=VALUE.")
