@@ -1,0 +1,1 @@
+"""A service that answers photos with class names; no TensorFlow in it."""

@@ -1,0 +1,155 @@
+"""Photos to pixels, in processes that can be ended."""
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.exporting.contract import Contract, PreparedPhoto
+from trainer.serving.decoder import FRAME
+
+_ROOT = str(Path(__file__).resolve().parents[2])
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from trainer.serving.decoder import main; main()"
+)
+
+
+class UnusablePhotoError(Exception):
+    """The message is the reason, fit to be shown to who sent the photo.
+
+    Attributes:
+        status: of HTTP: 413 too large, 422 damaged or no photo.
+    """
+
+    def __init__(self, status: int, reason: str):
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderSettings:
+    """What each decoding process is told."""
+
+    contract: Contract
+    max_pixels: int
+    decoder_mb: int
+    """Memory that one photo may take beyond that of the idle process, in MB."""
+    timeout_s: float
+    """For one photo."""
+
+    def head(self) -> dict[str, Any]:
+        """What the process reads first."""
+        return {
+            "contract": self.contract.to_json(),
+            "max_pixels": self.max_pixels,
+            "decoder_mb": self.decoder_mb,
+        }
+
+
+class DecoderPool:
+    """Some decoding processes; one that hangs or dies is replaced, at the price of its photo."""
+
+    def __init__(self, settings: DecoderSettings, num_decoders: int):
+        self._decoders = [_Decoder(settings) for _ in range(num_decoders)]
+        self._idle: asyncio.LifoQueue[_Decoder] = asyncio.LifoQueue()
+        for decoder in self._decoders:
+            self._idle.put_nowait(decoder)
+
+    async def start(self) -> None:
+        """Starts the processes; does not wait until they can work."""
+        for decoder in self._decoders:
+            await decoder.start()
+
+    async def decode(self, encoded: bytes) -> PreparedPhoto:
+        """Decodes a photo as soon as a process is free.
+
+        Raises:
+            UnusablePhotoError: it cannot be used, whatever the cause.
+        """
+        decoder = await self._idle.get()
+        try:
+            return await decoder.decode(encoded)
+        finally:
+            self._idle.put_nowait(decoder)
+
+    async def close(self) -> None:
+        """Ends the processes."""
+        for decoder in self._decoders:
+            await decoder.stop()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Of the processes that run."""
+        return [process_id for decoder in self._decoders if (process_id := decoder.process_id)]
+
+
+class _Decoder:
+    def __init__(self, settings: DecoderSettings):
+        self._settings = settings
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def process_id(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """Starts the process unless it runs."""
+        if self._process is None or self._process.returncode is not None:
+            # Out of reach of a Ctrl-C that is meant for us; it ends when its input does.
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", _START, _ROOT),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+            self._send(self._process, self._settings.head(), b"")
+        return self._process
+
+    async def decode(self, encoded: bytes) -> PreparedPhoto:
+        try:
+            process = await self.start()
+            async with asyncio.timeout(self._settings.timeout_s):
+                self._send(process, {}, encoded)
+                head, body = await self._receive(process)
+        except TimeoutError:
+            await self.stop()
+            seconds = self._settings.timeout_s
+            raise UnusablePhotoError(422, f"takes more than {seconds:g} s to decode") from None
+        except (OSError, asyncio.IncompleteReadError):
+            await self.stop()
+            raise UnusablePhotoError(422, "damaged: the decoder broke down on it") from None
+        except BaseException:
+            # Nobody waits any more; its answer must not be taken for that of the next photo.
+            await self.stop()
+            raise
+        if "status" in head:
+            raise UnusablePhotoError(head["status"], head["reason"])
+        side = self._settings.contract.image_px
+        return PreparedPhoto(
+            pixels=np.frombuffer(body, np.uint8).reshape(side, side, 3),
+            width=head["width"],
+            height=head["height"],
+            box=tuple(head["box"]),
+        )
+
+    async def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    def _send(self, process: asyncio.subprocess.Process, head: dict[str, Any], body: bytes) -> None:
+        assert process.stdin is not None, "a pipe"
+        encoded = json.dumps(head).encode()
+        process.stdin.write(FRAME.pack(len(encoded), len(body)) + encoded)
+        process.stdin.write(body)
+
+    async def _receive(self, process: asyncio.subprocess.Process) -> tuple[dict[str, Any], bytes]:
+        assert process.stdout is not None, "a pipe"
+        head_bytes, body_bytes = FRAME.unpack(await process.stdout.readexactly(FRAME.size))
+        head = json.loads(await process.stdout.readexactly(head_bytes))
+        return head, await process.stdout.readexactly(body_bytes)

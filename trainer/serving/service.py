@@ -1,0 +1,98 @@
+"""What happens to the photos of a request, from the door to the answer; knows no web framework."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+from trainer.serving.admission import Admission
+from trainer.serving.answers import PhotoAnswer, describe_model, describe_photo
+from trainer.serving.batching import Batcher
+from trainer.serving.decoding import DecoderPool, DecoderSettings, UnusablePhotoError
+from trainer.serving.metrics import Metrics
+from trainer.serving.photos import SentPhoto
+from trainer.serving.predictor import Predictor
+from trainer.serving.settings import ServiceSettings, num_cores
+
+_SHARE_FOR_DECODING = 0.5
+"""Of the time limit, for one photo."""
+
+
+class Service:
+    """A model with its door, decoders and batches.
+
+    Args:
+        predictor: loaded.
+        settings: limits.
+    """
+
+    def __init__(self, predictor: Predictor, settings: ServiceSettings):
+        self.settings = settings
+        self.contract = predictor.contract
+        self.model = describe_model(predictor.contract)
+        self.draining = False
+        self.admission = Admission(
+            queue=settings.queue,
+            max_held_bytes=settings.max_held_bytes,
+            timeout_s=settings.timeout_s,
+        )
+        self.metrics = Metrics(settings.max_batch, lambda: self.admission.photos)
+        self._batcher = Batcher(
+            predictor,
+            max_batch=settings.max_batch,
+            max_wait_s=settings.max_wait_ms / 1000,
+            on_batch=self._on_batch,
+        )
+        self._decoders = DecoderPool(
+            DecoderSettings(
+                contract=predictor.contract,
+                max_pixels=settings.max_pixels,
+                decoder_mb=settings.decoder_mb,
+                timeout_s=settings.timeout_s * _SHARE_FOR_DECODING,
+            ),
+            settings.decoders or num_cores(),
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Decoders and batches work inside of it."""
+        await self._decoders.start()
+        batches = asyncio.create_task(self._batcher.run())
+        try:
+            yield
+        finally:
+            batches.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await batches
+            await self._decoders.close()
+
+    async def predict(
+        self, photos: Sequence[SentPhoto], *, top_k: int, with_activation: bool
+    ) -> list[PhotoAnswer]:
+        """One answer a photo, in their order; a photo that cannot be used has a reason."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._predict_one(photo, top_k, with_activation))
+                for photo in photos
+            ]
+        return [task.result() for task in tasks]
+
+    async def _predict_one(self, sent: SentPhoto, top_k: int, with_activation: bool) -> PhotoAnswer:
+        try:
+            photo = await self._decoders.decode(sent.encoded)
+        except UnusablePhotoError as error:
+            self.metrics.count_photo(error.status)
+            return PhotoAnswer(name=sent.name, status=error.status, reason=str(error))
+        outputs = await self._batcher.predict(photo.pixels)
+        self.metrics.count_photo(200)
+        return describe_photo(
+            sent.name,
+            photo,
+            outputs,
+            self.contract,
+            top_k=top_k,
+            with_activation=with_activation,
+        )
+
+    def _on_batch(self, num_photos: int, seconds: float) -> None:
+        self.admission.learn(seconds, num_photos)
+        self.metrics.count_batch(num_photos, seconds)
