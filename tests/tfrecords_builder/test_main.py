@@ -136,7 +136,8 @@ def test_help_ends_quietly_when_its_reader_has_gone() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert command.stdout is not None and command.stderr is not None
+    assert command.stdout is not None
+    assert command.stderr is not None
     command.stdout.close()
     message = command.stderr.read()
     assert (command.wait(), message) == (141, b"")

@@ -1,5 +1,6 @@
 """The record format is TensorFlow's own, and damage never goes unnoticed."""
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tfrecords_builder.records import (
     Record,
     RecordError,
     frame_parts,
+    framed_record,
     make_example,
     parse_example,
     read_frames,
@@ -34,6 +36,14 @@ def framed(*payloads: bytes) -> bytes:
 @given(records)
 def test_a_record_survives_writing_and_reading(record: Record) -> None:
     assert parse_example(make_example(record)) == record
+
+
+@given(records, st.integers(0, 40_000))
+def test_a_record_put_together_by_hand_is_the_one_that_protobuf_makes(
+    record: Record, more_bytes: int
+) -> None:
+    record = dataclasses.replace(record, image=record.image + bytes(more_bytes))
+    assert b"".join(framed_record(record)) == framed(make_example(record))
 
 
 @pytest.fixture(scope="module")
