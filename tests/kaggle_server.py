@@ -87,6 +87,8 @@ class KaggleServer:
         self.machines = Machines()
         self.cut_upload_after: int | None = None
         """Bytes after which the next upload breaks off; those are kept."""
+        self.upload_starts: list[int] = []
+        """Where uploads were gone on with, in bytes."""
         self.clock_ahead_secs = 0
         """How far the server's clock is ahead of the true time."""
         self.cut_data_after: int | None = None
@@ -118,6 +120,10 @@ class KaggleServer:
     def fail(self, call: str, fault: Fault, times: int = 1) -> None:
         """Lets the next `times` requests of that name (`Upload` and `Data` for the store) fail."""
         self._faults[call] += [fault] * times
+
+    def heal(self) -> None:
+        """Forgets the faults that are still due."""
+        self._faults.clear()
 
     def next_fault(self, call: str) -> Fault | None:
         """Takes the fault that is due for this request."""
@@ -306,6 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(308, b"", "text/plain", received)
             return None
         start = int(wanted.removeprefix("bytes ").split("-")[0]) if wanted else 0
+        if start:
+            self.server_state.upload_starts.append(start)
         self.server_state.blobs[token] = (name, stored[:start] + content)
         return {}
 
