@@ -1,7 +1,7 @@
 """Do CLAHE and adaptive gamma help a frozen network to tell cars apart, and does our decoder cost?
 
     python benchmarks/augment_accuracy.py --data=DATA --weights=efficientnetv2-b0_notop.h5
-        [--image_px=224] [--folds=5] [--repeats=4] [--views=2]
+        [--image_px=224] [--folds=5] [--repeats=4] [--views=2] [--ways=CLAHE]
 
 Each way of preparing the photos gives features of a frozen EfficientNetV2-B0; a logistic regression
 on them is cross-validated over all labelled photos, the same folds for every way. "always" prepares
@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--views", type=int, default=2)
+    parser.add_argument("--ways", default="", help="only those whose names hold this, and plain")
     flags = parser.parse_args()
 
     from scipy.stats import binomtest
@@ -152,7 +153,7 @@ def main() -> None:
 
     ways = {
         "plain": lambda: plain,
-        "plain, decoded by Pillow": lambda: always(photos["pillow"]),
+        "decoded by Pillow": lambda: always(photos["pillow"]),
         "plain, as many views": lambda: ([plain[1]] * flags.views, plain[1]),
         "CLAHE always": lambda: always(photos["ours"], clahe="always"),
         "CLAHE p 0.5": lambda: by_chance(clahe=0.5),
@@ -164,6 +165,8 @@ def main() -> None:
     base: dict[bool, np.ndarray] = {}
     print(f"{len(labels)} photos, {flags.image_px} px, {flags.repeats} x {flags.folds} folds")
     for name, make in ways.items():
+        if not name.startswith("plain") and flags.ways not in name:
+            continue
         right = cross_validate(*make(), labels, flags.folds, flags.repeats)
         # More rows are a weaker penalty: views are compared with as many plain ones.
         views = name.endswith(("views", "0.5"))
