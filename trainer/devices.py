@@ -34,7 +34,8 @@ def require_tensorflow() -> None:
             raise
         raise DeviceError(
             "TensorFlow is not installed; need exactly one of the extras cpu, gpu, tpu; "
-            "install one, for example: pip install 'staged-trainer[cpu]'"
+            "install one, for example: pip install 'staged-trainer[cpu]' (python -m trainer.doctor "
+            "checks the rest)"
         ) from None
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
@@ -275,5 +276,6 @@ def _make_tpu(tpu: str) -> "tf.distribute.Strategy":
 def _missing(wanted: str, reason: str) -> str:
     return (
         f"--strategy={wanted}: not there ({reason}); need that device and its TensorFlow extra; "
-        "use --strategy=auto to take what this machine has"
+        "use --strategy=auto to take what this machine has, or see why with: python -m "
+        "trainer.doctor"
     )
