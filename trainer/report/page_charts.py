@@ -108,7 +108,8 @@ def confusion_chart(
         names: of them.
         totals: photos of each label [k], those predicted as a class that is not shown included.
     """
-    shown = [name if len(name) <= 24 else name[:23] + "…" for name in names]
+    # Cut in the middle: makes and models often differ at the end only.
+    shown = [name if len(name) <= 24 else f"{name[:12]}…{name[-11:]}" for name in names]
     margin = 16 + math.ceil(6.2 * max(len(name) for name in shown))
     size = margin + _CELL * len(shown) + 4
     parts = []
