@@ -4,7 +4,7 @@ Gradients arrive already summed over the replicas, so every replica makes the sa
 itself. Nothing here keeps a state that is not in `variables()`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -82,46 +82,54 @@ class AdamW:
         return {name: (self._weights[name], average) for name, average in self._averages.items()}
 
     def update(
-        self, gradients: Mapping[str, tf.Tensor], rate: tf.Tensor
+        self, gradients: Mapping[str, tf.Tensor], rate: tf.Tensor, gradient_factor: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step with float32 gradients of the scaled mean loss.
+        """One step; gradients times `gradient_factor` are float32, of the scaled mean loss.
 
-        A gradient that is not finite changes nothing but the loss scale.
+        A gradient that is not finite changes nothing but the loss scale. Everything that scales
+        gradients is one factor, and Adam one kernel: as single operations, the update of
+        EfficientNetV2-B0 went through memory about 25 times.
 
         Returns:
             (norm of the unscaled gradient before clipping, whether the update was made).
         """
         settings = self._settings
-        inverse = 1.0 / self.loss_scale
-        gradients = {name: gradient * inverse for name, gradient in gradients.items()}
-        norm = tf.linalg.global_norm(list(gradients.values()))
+        scale = gradient_factor / self.loss_scale
+        norm = tf.linalg.global_norm(list(gradients.values())) * scale
         finite = tf.math.is_finite(norm)
         if settings.clip_norm is not None:
-            factor = settings.clip_norm / tf.maximum(norm, settings.clip_norm)
-            gradients = {name: gradient * factor for name, gradient in gradients.items()}
-        select = _select(finite)
+            scale *= settings.clip_norm / tf.maximum(norm, settings.clip_norm)
+        scale = tf.where(finite, scale, 0.0)
         self._num_updates.assign_add(tf.cast(finite, tf.int64))
         count = tf.cast(tf.maximum(self._num_updates, 1), tf.float32)
-        beta_1, beta_2 = settings.beta_1, settings.beta_2
-        corrected_rate = rate * tf.sqrt(1 - tf.pow(beta_2, count)) / (1 - tf.pow(beta_1, count))
+        # With these, a step that must change nothing is one: m += (g - m) (1 - 1), and so on.
+        rate = tf.where(finite, rate, 0.0)
+        beta_1 = tf.where(finite, settings.beta_1, 1.0)
+        beta_2 = tf.where(finite, settings.beta_2, 1.0)
+        power_1, power_2 = (tf.pow(beta, count) for beta in (settings.beta_1, settings.beta_2))
         # The average warms up, so that the first weights do not linger in short stages.
         ema_decay = tf.minimum(settings.ema_decay or 0.0, (1 + count) / (10 + count))
+        ema_change = tf.where(finite, 1 - ema_decay, 0.0)
         for name, gradient in gradients.items():
-            weight, first, second = self._weights[name], self._first[name], self._second[name]
-            gradient = tf.where(finite, gradient, tf.zeros_like(gradient))
-            factor = self._rate_factors[name]
-            new_first = beta_1 * first + (1 - beta_1) * gradient
-            new_second = beta_2 * second + (1 - beta_2) * tf.square(gradient)
-            change = corrected_rate * new_first / (tf.sqrt(new_second) + settings.epsilon)
+            weight, own_rate = self._weights[name], rate * self._rate_factors[name]
             if settings.weight_decay and weight.shape.rank >= 2:
-                change += rate * settings.weight_decay * weight
-            new_weight = weight - factor * change
-            first.assign(select(new_first, first))
-            second.assign(select(new_second, second))
-            weight.assign(select(new_weight, weight))
+                weight.assign(weight * (1 - own_rate * settings.weight_decay))
+            tf.raw_ops.ResourceApplyAdam(
+                var=weight.handle,
+                m=self._first[name].handle,
+                v=self._second[name].handle,
+                beta1_power=power_1,
+                beta2_power=power_2,
+                lr=own_rate,
+                beta1=beta_1,
+                beta2=beta_2,
+                epsilon=settings.epsilon,
+                # Zero times infinity is zero here.
+                grad=tf.math.multiply_no_nan(gradient, scale),
+            )
             if name in self._averages:
                 average = self._averages[name]
-                average.assign(select(ema_decay * average + (1 - ema_decay) * new_weight, average))
+                average.assign_add(ema_change * (weight - average))
         if settings.scales_loss:
             self._adjust_loss_scale(finite)
         return norm, finite
@@ -133,10 +141,6 @@ class AdamW:
         self._good_steps.assign(tf.where(grows, tf.zeros_like(good), good))
         grown = tf.where(grows, self.loss_scale * 2, self.loss_scale)
         self.loss_scale.assign(tf.where(finite, grown, tf.maximum(self.loss_scale / 2, 1.0)))
-
-
-def _select(condition: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    return lambda new, old: tf.where(condition, new, old)
 
 
 def _zeros_like(variable: tf.Variable, name: str, kind: str) -> tf.Variable:

@@ -168,9 +168,8 @@ class TrainSteps:
         *gradients, sums = total
         # The loss was divided by the full global batch; the last batch of a stage may hold less.
         fill = self._plan.global_batch / tf.maximum(sums[2], 1.0)
-        gradients = [gradient * fill for gradient in gradients]
         norm, finite = self._optimizer.update(
-            dict(zip(self._variables, gradients, strict=True)), rate
+            dict(zip(self._variables, gradients, strict=True)), rate, fill
         )
         skipped = 1.0 - tf.cast(finite, tf.float32)
         added = tf.concat([sums, [skipped]], 0)

@@ -35,7 +35,7 @@ def gradients_at(step: int) -> dict[str, np.ndarray]:
 
 def update(optimizer: AdamW, gradients: dict[str, np.ndarray], rate: float = 0.1) -> tuple:
     tensors = {name: tf.constant(value) for name, value in gradients.items()}
-    return optimizer.update(tensors, tf.constant(rate))
+    return optimizer.update(tensors, tf.constant(rate), tf.constant(1.0))
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
