@@ -1,0 +1,213 @@
+"""Writes LiteRT (TFLite) files: float32, float16 weights, dynamic range, int8.
+
+Int8 has remedies, tried in their order until the proof holds. Weights have a scale per output
+channel always; operations whose results do not bear eight bits are then left in float.
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.exporting.contract import INPUT
+from trainer.exporting.graph import PixelModel
+from trainer.exporting.runtime import quiet_stderr
+
+_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remedy:
+    """One way to quantize to int8."""
+
+    name: str
+    num_calibration: int
+    """Photos that the ranges of the activations are taken from."""
+    float_kinds: tuple[str, ...] = ()
+    """LiteRT operations whose results stay float32."""
+    float_ends: bool = False
+    """Leave the pixels' scaling and everything behind the last feature map in float32."""
+    num_float_layers: int = 0
+    """So many of the layers that lose most stay float32."""
+
+
+REMEDIES = (
+    Remedy(name="per-channel int8", num_calibration=60),
+    Remedy(name="more calibration photos", num_calibration=180),
+    Remedy(
+        name="scaling, gates and head in float",
+        num_calibration=180,
+        float_kinds=("MUL", "LOGISTIC"),
+        float_ends=True,
+    ),
+    Remedy(
+        name="scaling, gates, sums and head in float",
+        num_calibration=180,
+        float_kinds=("MUL", "LOGISTIC", "ADD"),
+        float_ends=True,
+    ),
+    Remedy(
+        name="and the ten layers that lose most",
+        num_calibration=180,
+        float_kinds=("MUL", "LOGISTIC", "ADD"),
+        float_ends=True,
+        num_float_layers=10,
+    ),
+)
+"""All of them per channel, which is the converter's way."""
+
+
+class LiteRtWriter:
+    """Converts one function into several files; calibrates once for each number of photos.
+
+    Args:
+        model: the function.
+    """
+
+    def __init__(self, model: PixelModel):
+        self._folder = tempfile.TemporaryDirectory(prefix="litert-")
+        tf.saved_model.save(model, self._folder.name, signatures={_SIGNATURE: model.function()})
+        self._debuggers: dict[int, Any] = {}
+
+    def close(self) -> None:
+        """Removes what lies on the disk."""
+        self._folder.cleanup()
+
+    def convert(self, quantization: str) -> bytes:
+        """A file of `none`, `float16` or `dynamic`."""
+        converter = self._converter()
+        if quantization != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        with _quiet():
+            return bytes(converter.convert())
+
+    def quantize(
+        self, remedy: Remedy, calibration: np.ndarray, worst_tensors: Sequence[str] = ()
+    ) -> bytes:
+        """An int8 file.
+
+        Args:
+            remedy: how.
+            calibration: uint8 [N, S, S, 3], of which the remedy takes as many as it wants.
+            worst_tensors: names of the results that lose most, the worst first.
+        """
+        num = min(remedy.num_calibration, len(calibration))
+        options = tf.lite.experimental.QuantizationDebugOptions
+        with _quiet():
+            if num not in self._debuggers:
+                photos = calibration[np.linspace(0, len(calibration) - 1, num).astype(int)]
+                converter = self._converter()
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                converter.representative_dataset = lambda: (
+                    {INPUT: photo[np.newaxis]} for photo in photos
+                )
+                self._debuggers[num] = tf.lite.experimental.QuantizationDebugger(
+                    converter=converter, debug_dataset=lambda: [], debug_options=options()
+                )
+            debugger = self._debuggers[num]
+            kept = self._kept_in_float(debugger.calibrated_model, remedy)
+            kept |= set(worst_tensors[: remedy.num_float_layers])
+            debugger.options = options(denylisted_nodes=sorted(kept) or None)
+            return bytes(debugger.get_nondebug_quantized_model())
+
+    def _converter(self) -> Any:
+        return tf.lite.TFLiteConverter.from_saved_model(
+            self._folder.name, signature_keys=[_SIGNATURE]
+        )
+
+    def _kept_in_float(self, calibrated: bytes, remedy: Remedy) -> set[str]:
+        results = _results(calibrated)
+        kept = {name for kind, name in results if kind in remedy.float_kinds}
+        if remedy.float_ends:
+            kinds = [kind for kind, _ in results]
+            first = next(i for i, kind in enumerate(kinds) if kind.endswith("CONV_2D"))
+            # From the last feature map on: evidence maps, pooling, logits, softmax.
+            last = max(i for i, kind in enumerate(kinds) if kind == "MEAN") - 1
+            kept |= {name for _, name in results[:first] + results[last:]}
+        return kept
+
+
+def _results(model: bytes) -> list[tuple[str, str]]:
+    """(kind, name of the first result) of every operation of a file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model)
+    names = {entry["index"]: entry["name"] for entry in interpreter.get_tensor_details()}
+    return [
+        (operation["op_name"], names[operation["outputs"][0]])
+        for operation in interpreter._get_ops_details()
+        if len(operation["outputs"])
+    ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the converter's chatter: its warnings concern its own internals."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), quiet_stderr():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def layer_errors(
+    file: bytes | Path, features: dict[str, np.ndarray], pixels: np.ndarray
+) -> dict[str, tuple[float, str]]:
+    """How far a file's layers are off, by layer: (error, name of its tensor in the file).
+
+    Args:
+        file: a LiteRT file.
+        features: results of the network's operations on the pixels, by name, in their order.
+        pixels: uint8 [B, S, S, 3].
+
+    Returns:
+        Root mean square of the difference over that of the values; what a layer's inputs had
+        already lost is taken off, so that layers stand first that lose themselves.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    arguments: dict[str, Any] = (
+        {"model_content": file} if isinstance(file, bytes) else {"model_path": str(file)}
+    )
+    interpreter = Interpreter(
+        **arguments,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
+    index = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(index, pixels.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(index, pixels)
+    interpreter.invoke()
+    found: dict[str, tuple[float, str]] = {}
+    before = 0.0
+    details = {}
+    for entry in interpreter.get_tensor_details():
+        for name in entry["name"].split(";"):
+            details.setdefault(name, entry)
+    for name, expected in features.items():
+        entry = details.get(name)
+        if entry is None or tuple(entry["shape"]) != expected.shape:
+            continue
+        values = interpreter.get_tensor(entry["index"]).astype(np.float32)
+        scales = entry["quantization_parameters"]["scales"]
+        if len(scales):
+            values = (values - entry["quantization_parameters"]["zero_points"]) * scales
+        size = float(np.sqrt(np.mean(np.square(expected)))) or 1.0
+        error = float(np.sqrt(np.mean(np.square(values - expected)))) / size
+        found[name] = (max(error - before, 0.0), entry["name"])
+        before = error
+    return found

@@ -1,0 +1,113 @@
+"""Is an exported file still the network that it was made of?
+
+Shapes: N photos, K classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from trainer.exporting.targets import Bound
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """A file beside the reference, on the same pixels."""
+
+    num_photos: int
+    num_labelled: int
+    top_1_reference: float | None
+    """Share of right answers among the labelled photos; None without labels."""
+    top_1: float | None
+    drop_points: float
+    """What the file loses, in points of a hundred; without labels, the share of other answers."""
+    agreement: float
+    """Share of photos with the same answer."""
+    max_difference: float
+    """Of any probability."""
+    mean_difference: float
+
+    @property
+    def resolution_points(self) -> float:
+        """What one photo is worth: no smaller drop can be seen."""
+        return 100 / max(self.num_labelled or self.num_photos, 1)
+
+    def broken(self, bound: Bound) -> list[str]:
+        """What a bound forbids about this, in words; nothing if it holds."""
+        found = []
+        # Written so that a difference that is no number is broken too.
+        if bound.difference is not None and not self.max_difference <= bound.difference:
+            found.append(
+                f"a probability differs by {self.max_difference:.2g} (bound {bound.difference:g})"
+            )
+        if not self.drop_points <= bound.drop_points:
+            found.append(
+                f"{self.drop_points:.2f} points of top-1 are lost (bound {bound.drop_points:g}; "
+                f"one photo is {self.resolution_points:.2f})"
+            )
+        if not self.agreement >= bound.agreement:
+            found.append(
+                f"only {self.agreement:.1%} of the answers agree (bound {bound.agreement:.0%})"
+            )
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {**asdict(self), "resolution_points": self.resolution_points}
+
+
+def compare(probabilities: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> Comparison:
+    """Holds a file's probabilities [N, K] against the reference's; labels int [N], -1 for none.
+
+    Probabilities that are not finite count as wrong answers and as a difference of 1.
+
+    Raises:
+        ValueError: the shapes differ, or there are no photos.
+    """
+    if probabilities.shape != reference.shape or len(reference) == 0:
+        raise ValueError(
+            f"got probabilities {probabilities.shape} for a reference of {reference.shape}; need "
+            "the same photos and classes, at least one"
+        )
+    finite = np.isfinite(probabilities).all(axis=1)
+    answers = np.where(finite, np.nan_to_num(probabilities).argmax(axis=1), -2)
+    expected = reference.argmax(axis=1)
+    differences = np.where(
+        finite[:, np.newaxis], np.abs(np.nan_to_num(probabilities) - reference), 1.0
+    )
+    agreement = float((answers == expected).mean())
+    labelled = labels >= 0
+    before = after = None
+    drop = 100 * (1 - agreement)
+    if labelled.any():
+        before = float((expected == labels)[labelled].mean())
+        after = float((answers == labels)[labelled].mean())
+        drop = 100 * (before - after)
+    return Comparison(
+        num_photos=len(reference),
+        num_labelled=int(labelled.sum()),
+        top_1_reference=before,
+        top_1=after,
+        drop_points=drop,
+        agreement=agreement,
+        max_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
+    )
+
+
+def describe(name: str, comparison: Comparison) -> str:
+    """One line for people."""
+    scored = ""
+    if comparison.top_1 is not None and comparison.top_1_reference is not None:
+        scored = f"top-1 {comparison.top_1:.4f} of {comparison.top_1_reference:.4f}, "
+    return (
+        f"{name}: {scored}agreement {comparison.agreement:.1%}, largest difference "
+        f"{comparison.max_difference:.2g} ({comparison.num_photos} photos)"
+    )
+
+
+def worst_layers(errors: Mapping[str, float], num: int = 5) -> list[str]:
+    """Names of the layers with the largest errors, the largest first."""
+    return sorted(errors, key=lambda name: -errors[name])[:num]

@@ -1,0 +1,89 @@
+"""Which files an export writes, and what each must prove."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.errors import DataError
+
+SAVED_MODEL = "saved_model"
+KERAS = "keras"
+LITERT = "litert"
+ONNX = "onnx"
+FORMATS = (SAVED_MODEL, KERAS, LITERT, ONNX)
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
+_NAMES = {SAVED_MODEL: "saved_model", KERAS: "model.keras", ONNX: "model.onnx"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bound:
+    """How far a file may be off the network that it was made of."""
+
+    difference: float | None
+    """Of any probability; None bounds none."""
+    drop_points: float
+    """Of the share of right answers, in points of a hundred."""
+    agreement: float
+    """Least share of photos with the same answer: below it this is another network, whatever it
+    scores."""
+
+
+BOUNDS = {
+    "none": Bound(difference=1e-4, drop_points=0.2, agreement=0.99),
+    "float16": Bound(difference=None, drop_points=0.2, agreement=0.95),
+    "dynamic": Bound(difference=None, drop_points=1.0, agreement=0.8),
+    "int8": Bound(difference=None, drop_points=1.0, agreement=0.8),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """One file, or folder."""
+
+    format: str
+    quantization: str = "none"
+
+    @property
+    def name(self) -> str:
+        """Below the output folder; SavedModels lie in a numbered folder, as servers want it."""
+        if self.format == LITERT:
+            return {"none": "model.tflite"}.get(
+                self.quantization, f"model-{self.quantization}.tflite"
+            )
+        return _NAMES[self.format]
+
+    @property
+    def bound(self) -> Bound:
+        """What its proof is held against."""
+        return BOUNDS[self.quantization]
+
+
+def plan_targets(formats: Sequence[str], quantizations: Sequence[str]) -> tuple[Target, ...]:
+    """The files of an export; only LiteRT is quantized.
+
+    Raises:
+        DataError: a format or quantization that is not known, or none.
+    """
+    for what, given, known in (
+        ("--format", formats, FORMATS),
+        ("--quantize", quantizations, QUANTIZATIONS),
+    ):
+        unknown = [name for name in given if name not in known]
+        if unknown or not given:
+            raise DataError(
+                f"{what}={','.join(given)} cannot be used; need some of {', '.join(known)}, "
+                "separated by commas; name at least one"
+            )
+    if LITERT not in formats and tuple(quantizations) != ("none",):
+        raise DataError(
+            f"--quantize={','.join(quantizations)} without litert in --format; only LiteRT files "
+            "are quantized; add litert"
+        )
+    return tuple(
+        target
+        for form in dict.fromkeys(formats)
+        for target in (
+            [Target(format=form, quantization=name) for name in dict.fromkeys(quantizations)]
+            if form == LITERT
+            else [Target(format=form)]
+        )
+    )
