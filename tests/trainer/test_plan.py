@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.trainer.making import make_recipe, make_stage
 from trainer.augment.config import Augmentation
 from trainer.errors import DeviceError
-from trainer.plan import plan_stages, plan_table
+from trainer.plan import StageVariables, fixed_recipe, plan_stages, plan_table
 from trainer.schedules import learning_rate_at
 
 
@@ -93,6 +93,48 @@ def test_the_table_names_every_stage() -> None:
     lines = plan_table(plans).splitlines()
     assert [line.split()[0] for line in lines] == ["stage", "head", "finish"]
     assert "2 x 2" in lines[1]
+
+
+def test_the_table_says_how_much_of_the_network_each_stage_trains() -> None:
+    plans = plan_stages(make_recipe(make_stage(name="head")), num_examples=10, num_replicas=1)
+    variables = StageVariables(
+        stage="head",
+        trained_parameters=1290,
+        frozen_parameters=98000,
+        statistics_parameters=10,
+        trained_variables=4,
+        frozen_variables=90,
+        trained_batch_norms=1,
+        frozen_batch_norms=14,
+    )
+    header, row = plan_table(plans, (variables,)).splitlines()
+    assert header.endswith("trained parameters  BatchNorm trained")
+    assert row.endswith("1,290 of 99,300     1 of 15")
+
+
+@given(
+    num_examples=st.integers(1, 3000),
+    batch_size=st.integers(1, 64),
+    num_replicas=st.sampled_from([2, 4, 8]),
+    epochs=st.integers(1, 9),
+    warmup=st.floats(0, 1),
+)
+def test_a_scaled_plan_is_found_again_on_one_replica(
+    num_examples: int, batch_size: int, num_replicas: int, epochs: int, warmup: float
+) -> None:
+    recipe = make_recipe(
+        make_stage(batch_size=batch_size, epochs=epochs, warmup_epochs=warmup * epochs)
+    )
+    (scaled,) = plan_stages(
+        recipe, num_examples=num_examples, num_replicas=num_replicas, batch_scaling="per_replica"
+    )
+    (again,) = plan_stages(
+        fixed_recipe(recipe, [scaled]), num_examples=num_examples, num_replicas=1
+    )
+    assert (again.global_batch, again.num_steps) == (scaled.global_batch, scaled.num_steps)
+    assert [again.learning_rate_at(step) for step in range(again.num_steps)] == [
+        scaled.learning_rate_at(step) for step in range(scaled.num_steps)
+    ]
 
 
 def curve(
