@@ -140,7 +140,8 @@ class _Decoder:
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.kill()
-            await process.wait()
+            # Not wait(), which never returns while there is output that nobody reads.
+            await process.communicate()
 
     def _send(self, process: asyncio.subprocess.Process, head: dict[str, Any], body: bytes) -> None:
         assert process.stdin is not None, "a pipe"

@@ -1,0 +1,103 @@
+"""Odd and hostile photos: each gets its answer, in time and in bounded memory."""
+
+import io
+import struct
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.trainer.serving.conftest import StartService
+from tests.trainer.serving.running import RunningService, make_photo
+
+
+@pytest.mark.slow
+def test_odd_photos_get_200_or_a_clear_4xx_and_memory_stays(
+    start_service: StartService, material: Path
+):
+    service = start_service("--timeout_s=20")
+    photos = sorted((material / "odd_images").iterdir())
+    assert len(photos) > 100
+    memory, statuses = [], []
+    for _ in range(3):
+        for photo in photos:
+            response = service.post(photo.read_bytes(), "application/octet-stream")
+            statuses.append(response.status_code)
+            assert response.status_code in (200, 413, 422), (photo.name, response.text)
+            assert response.status_code == 200 or response.json()["detail"], photo.name
+        memory.append(service.memory_mb)
+    assert statuses.count(200) > 200
+    assert memory[2] < memory[0] + 10, memory
+
+
+def many_scans(num_scans: int) -> bytes:
+    """A progressive JPEG that says next to nothing, very often: each scan costs a whole pass."""
+    file = io.BytesIO()
+    Image.new("L", (2000, 1999)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    # The last scan is a refinement, which may come again and again.
+    start = data.rindex(b"\xff\xda")
+    return data[:start] + data[start:-2] * num_scans + data[-2:]
+
+
+def test_a_photo_that_takes_for_ever_costs_its_own_answer_only(service: RunningService):
+    """Half of this service's 4 s are for decoding."""
+    photo = many_scans(4000)
+    assert len(photo) < 1_000_000
+    started = time.monotonic()
+    response = service.post(photo, "image/jpeg")
+    assert response.status_code == 422
+    assert "takes more than 2 s" in response.json()["detail"]
+    assert time.monotonic() - started < 10
+    assert service.post(make_photo()).status_code == 200
+
+
+def test_a_photo_that_needs_too_much_memory_is_refused(start_service: StartService):
+    service = start_service("--decoder_mb=30")
+    file = io.BytesIO()
+    Image.new("RGBA", (3000, 3000)).save(file, "PNG")
+    response = service.post(file.getvalue())
+    assert response.status_code == 413
+    assert "memory" in response.json()["detail"]
+    assert service.post(make_photo()).status_code == 200
+
+
+def test_a_decoder_that_dies_is_replaced(service: RunningService):
+    import psutil
+
+    for child in psutil.Process(service.process.pid).children():
+        child.kill()
+    time.sleep(0.5)
+    assert service.post(make_photo("green")).json()["photos"][0]["classes"][0]["name"] == "green"
+
+
+@pytest.mark.parametrize("colour", ["red", "blue"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_kinds_of_photos(service: RunningService, kind: str, colour: str):
+    response = service.post(make_photo(colour, kind=kind), "application/octet-stream")
+    assert response.json()["photos"][0]["classes"][0]["name"] == colour
+
+
+def test_a_png_whose_text_would_fill_memory_does_not(service: RunningService):
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    plain = make_photo()
+    bomb = chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 300_000_000, 9))
+    photo = plain[:33] + bomb + plain[33:]
+    before = service.memory_mb
+    assert service.post(photo).status_code in (200, 413, 422)
+    assert service.memory_mb < before + 50
+
+
+def test_noise_is_a_photo_too(service: RunningService):
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG")
+    assert service.post(file.getvalue(), "image/jpeg").status_code == 200
