@@ -10,6 +10,7 @@ Exit codes: 0 the run is finished; 75 --max_sessions were started, or --nowait a
 """
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from launch.kaggle_datasets import Datasets, upload_state
 from launch.kaggle_fetch import fetch
 from launch.kaggle_kernel import EXIT_UNFINISHED
 from launch.kaggle_push import start_session
-from launch.kaggle_record import Launch, load_launch, save_launch
+from launch.kaggle_record import FOLDER, Launch, LaunchError, load_launch, save_launch
 
 POLL_SECS = 60.0
 
@@ -88,6 +89,7 @@ def chain(
         if end.exit_code != EXIT_UNFINISHED:
             report(f"the run is finished after {end.session} sessions; its folder is {run_dir}")
             return 0
+        _check_progress(run_dir, launch)
         if launch.session >= max_sessions:
             report(
                 f"{launch.session} sessions were started, --max_sessions={max_sessions}; give more "
@@ -97,6 +99,21 @@ def chain(
         # Written before it is pushed: killed in between, the next command pushes it, once.
         following = dataclasses.replace(launch, session=launch.session + 1, start=1, version=0)
         save_launch(run_dir, following)
+
+
+def _check_progress(run_dir: Path, launch: Launch) -> None:
+    """A session whose deadline is over before its first step must not be repeated for ever."""
+    weights = []
+    for session in (launch.session - 1, launch.session):
+        path = run_dir / FOLDER / f"session-{session}.json"
+        files = json.loads(path.read_text())["files"] if path.exists() else {}
+        weights.append({name: files[name] for name in files if name.endswith(".safetensors")})
+    if weights[0] == weights[1]:
+        raise LaunchError(
+            f"session {launch.session} stopped at its deadline ({launch.deadline}) before it had "
+            "trained anything; time for at least one step is needed; push the run from another "
+            "--run_dir with a longer --deadline"
+        )
 
 
 def _start(run_dir: Path, launch: Launch, kernels: Kernels, datasets: Datasets) -> None:

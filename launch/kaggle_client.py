@@ -19,7 +19,7 @@ from typing import Any
 from launch.kaggle_package import launch_id
 from trainer.submission.connection import CallFailed, Connection, Unanswered
 from trainer.submission.errors import SubmissionError
-from trainer.submission.failures import Failure, Kind, error_for
+from trainer.submission.failures import SETTINGS_PAGE, Failure, Kind, error_for
 
 PAGE_SIZE = 100
 CODE_FILE = "session.py"
@@ -73,6 +73,11 @@ def print_line(line: str) -> None:
 
 def explain(failure: Failure, subject: str, num_tries: int = 1) -> SubmissionError:
     """The error to end with, of calls about kernels and data sets."""
+    if failure.kind is Kind.NO_CREDENTIALS and os.environ.get("KAGGLE_API_TOKEN"):
+        return KaggleRefused(
+            "Kaggle does not accept the token in KAGGLE_API_TOKEN; a valid one is needed; make a "
+            f"new one at {SETTINGS_PAGE} and put it there"
+        )
     if failure.kind is Kind.STATUS and not failure.is_transient and failure.status != 401:
         said = f" ({failure.message})" if failure.message else ""
         answered = f"Kaggle answered {failure.status}{said} while {failure.step}"

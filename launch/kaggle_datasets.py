@@ -42,7 +42,7 @@ class Datasets:
 
         Args:
           dataset: OWNER/NAME.
-          folder: Its files; it must have no folders.
+          folder: Its files, without hidden and empty ones; it must have no folders.
 
         Returns:
           Whether anything was uploaded.
@@ -143,9 +143,18 @@ def _link(source: Path, target: Path) -> None:
     os.symlink(source.resolve(), target)
 
 
+def _uploaded(folder: Path) -> list[Path]:
+    """What of the folder is uploaded: neither hidden nor empty files, which Kaggle does not take."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and (path.is_dir() or path.stat().st_size)
+    )
+
+
 def _content_hash(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    for path in _uploaded(folder):
         if path.is_dir():
             raise LaunchError(
                 f"{folder} holds a folder, {path.name}; a flat folder of files is needed, such as "
@@ -179,8 +188,17 @@ def _upload(dataset: str, folder: Path, tag: str, *, is_new: bool) -> Callable[[
             content.delete_old_versions = True
         content.description, content.files = tag, []
         with ResumableUploadContext() as context:
-            api.upload_files(content, None, str(folder), ApiBlobType.DATASET, context, True)
-            wanted = sum(1 for _ in folder.iterdir())
+            left_out = [path.name for path in folder.iterdir() if path not in _uploaded(folder)]
+            api.upload_files(
+                content,
+                None,
+                str(folder),
+                ApiBlobType.DATASET,
+                context,
+                quiet=True,
+                ignore_patterns=left_out + [f"{name}/" for name in left_out],
+            )
+            wanted = len(_uploaded(folder))
             if len(content.files) != wanted:
                 raise Unanswered(f"{len(content.files)} of {wanted} files uploaded")
             if not is_new:

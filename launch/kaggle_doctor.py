@@ -155,12 +155,12 @@ def _rules(kernels: Kernels, competition: str) -> Finding:
     try:
         kernels.connection.call(lambda api: api.competition_list_files(competition))
     except UserError as error:
+        found = str(error).partition(";")[0]
         page = f"https://www.kaggle.com/competitions/{competition}"
-        return Finding(
-            check="rules",
-            found=str(error).partition(";")[0],
-            remedy=f"open {page}/rules with this account and accept them; compare the name, too",
-        )
+        remedy = f"open {page}/rules with this account and accept them"
+        if "404" in found:
+            remedy = f"compare --competition={competition} with the last part of its address"
+        return Finding(check="rules", found=found, remedy=remedy)
     return Finding(check="rules", found=f"the data of {competition} can be attached")
 
 

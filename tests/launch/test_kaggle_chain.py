@@ -20,14 +20,31 @@ from trainer.submission.connection import Connection
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# One step an epoch, and a deadline that is over before it: a session trains one step, no more.
 TRAINER_FLAGS = (
+    "--checkpoint_every=0s",
     "--set=stages.*.image_px=32",
-    "--set=stages.*.batch_size=48",
+    "--set=stages.*.batch_size=12",
     "--set=stages.*.batch_norm=frozen",
     "--set=stages.shapes.epochs=2",
     "--set=stages.finish.epochs=1",
 )
+
+# The clock of these machines, as the trainer's deadline sees it: ten hours pass when the session
+# has written its first checkpoint. How fast the machine really is decides nothing.
+CLOCK = """
+import os, sys, time
+_real = time.monotonic
+_here = os.path.dirname(os.path.abspath(__file__))
+_folder = os.path.join(_here, "../kaggle/working/run/checkpoints")
+def _written():
+    names = os.listdir(_folder) if os.path.isdir(_folder) else []
+    return {name for name in names if name.endswith(".safetensors")}
+_before = _written()
+def monotonic():
+    late = sys._getframe(1).f_globals.get("__name__") == "trainer.engine.stop"
+    return _real() + (36_000 if late and _written() - _before else 0)
+time.monotonic = monotonic
+"""
 
 
 class Kaggle:
@@ -95,12 +112,12 @@ def test_three_sessions_end_with_the_weights_of_one_long_run(
         name="train-b5",
         recipe="demo",
         accelerator="cpu",
-        deadline="1s",
+        deadline="1h",
         datasets=("driver/cars-records",),
         trainer_flags=TRAINER_FLAGS,
     )
     push(request, kernels, datasets)
-    assert chain(run_dir, kernels, datasets, max_sessions=6) == 0, lines
+    assert chain(run_dir, kernels, datasets, max_sessions=9) == 0, lines
     sessions = kaggle.machines.kernels["driver/train-b5"]
     assert len(sessions) >= 3, sessions[-1].lines
     assert losses(run_dir) == losses(one_run)

@@ -8,7 +8,7 @@ from launch.kaggle_client import Kernels
 from launch.kaggle_datasets import Datasets
 from launch.kaggle_doctor import Finding, diagnose
 from launch.kaggle_push import PushRequest, push
-from tests.kaggle_server import Fault, KaggleServer
+from tests.kaggle_server import KaggleServer
 
 
 @pytest.fixture(autouse=True)
@@ -52,12 +52,15 @@ def test_quota_that_is_too_small_for_the_session_is_told(
     assert not look(kernels, deadline="1h", accelerator="gpu")["quota"].remedy
 
 
-def test_wrong_credentials_end_the_examination(kaggle: KaggleServer, kernels: Kernels) -> None:
-    kaggle.fail("IntrospectToken", Fault(status=401), times=9)
-    kaggle.fail("GetAcceleratorQuotaStatistics", Fault(status=401), times=9)
+@pytest.mark.usefixtures("kaggle")
+def test_wrong_credentials_end_the_examination(
+    kernels: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_wrong")
     found = look(kernels)
-    bad = found.get("quota") or found["credentials"]
-    assert "https://www.kaggle.com/settings/api" in bad.remedy
+    assert set(found) == {"package", "credentials"}
+    assert "does not accept the token in KAGGLE_API_TOKEN" in found["credentials"].found
+    assert "https://www.kaggle.com/settings/api" in found["credentials"].remedy
 
 
 def test_rules_that_are_not_accepted_are_told(kaggle: KaggleServer, kernels: Kernels) -> None:

@@ -263,6 +263,17 @@ def test_changed_records_are_a_new_version(
     assert kaggle.machines.datasets["driver/train-b5-data"].files["shard-0"] == b"others"
 
 
+def test_hidden_and_empty_files_are_left_out(
+    kaggle: KaggleServer, datasets: Datasets, records: Path
+) -> None:
+    (records / ".build").mkdir()
+    (records / ".build" / "plan").write_text("x")
+    (records / "empty.csv").touch()
+    datasets.upload("driver/train-b5-data", records)
+    stored = kaggle.machines.datasets["driver/train-b5-data"].files
+    assert set(stored) == {"manifest.json", "shard-0"}
+
+
 def test_cut_upload_is_gone_on_with(
     kaggle: KaggleServer, datasets: Datasets, records: Path
 ) -> None:

@@ -234,6 +234,15 @@ def test_chain_stops_at_the_number_of_sessions(
     assert len(kaggle.machines.kernels[KERNEL]) == 1
 
 
+def test_chain_ends_when_a_session_trained_nothing(
+    launch: Launch, kernels: Kernels, datasets: Datasets, kaggle: KaggleServer, tmp_path: Path
+) -> None:
+    leave(kaggle.machines.kernels[KERNEL][0], FILES, exit_code=75)
+    kaggle.machines.on_start = lambda session: leave(session, FILES, 75, number=2)
+    with pytest.raises(LaunchError, match=r"session 2 stopped .* before it had trained anything"):
+        chain(tmp_path / "b5", kernels, datasets, max_sessions=5)
+
+
 def test_chain_that_must_not_wait_leaves_a_running_session_alone(
     launch: Launch, kernels: Kernels, datasets: Datasets, kaggle: KaggleServer, tmp_path: Path
 ) -> None:
