@@ -1,10 +1,11 @@
 # Everyday commands; `make help` lists them. Needs make and Python 3.11 to 3.13, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-oldest lint format lock dist clean
+.PHONY: help demo test test-fast test-oldest test-aot lint format lock dist clean
 MAKEFLAGS += --no-print-directory
 
 VENV ?= .venv
 VENV_OLDEST ?= .venv-tf219
+VENV_AOT ?= .venv-aot
 # The first Python on the PATH that is at least 3.11, below the version given, and can make
 # virtual environments.
 find_python = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -20,6 +21,7 @@ stamp = $(1)/.installed-$(2)-$(shell cat $(3) | cksum | tr ' ' '-')
 CPU := $(call stamp,$(VENV),cpu,requirements/cpu.lock)
 DEV := $(call stamp,$(VENV),dev,requirements/dev.lock)
 OLDEST := $(call stamp,$(VENV_OLDEST),oldest,requirements/tpu.lock requirements/dev.lock)
+AOT := $(call stamp,$(VENV_AOT),aot,requirements/aot.lock requirements/dev.lock)
 PIP = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 COMPILE = .venv-lock/bin/uv pip compile --quiet --upgrade --no-header --no-annotate --python-version 3.11
 LINUX = --python-platform x86_64-unknown-linux-gnu
@@ -45,6 +47,10 @@ test-fast: $(DEV) ## the tests that take no more than a few seconds each
 test-oldest: $(OLDEST) ## the engine's tests on the oldest supported TensorFlow, with the pins of TPUs
 	@echo "test-oldest: running the engine's tests in $(VENV_OLDEST)"
 	@$(VENV_OLDEST)/bin/python -m pytest tests/trainer/engine $(ARGS)
+
+test-aot: $(AOT) ## the engine's step through the TPU compiler, which needs no TPU
+	@echo "test-aot: running the tests of the TPU compiler in $(VENV_AOT)"
+	@$(VENV_AOT)/bin/python -m pytest tests/trainer/lowering $(ARGS)
 
 lint: $(DEV) ## style, formatting, types and import rules
 	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"
@@ -73,7 +79,7 @@ lock: ## resolve the newest versions into requirements/*.lock
 	@$(COMPILE) --python-platform x86_64-manylinux_2_31 --extra aot --output-file requirements/aot.lock pyproject.toml
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) $(VENV_OLDEST) .venv-lock demo build dist *.egg-info .import-linter.log
+	rm -rf $(VENV) $(VENV_OLDEST) $(VENV_AOT) .venv-lock demo build dist *.egg-info .import-linter.log
 
 $(CPU): 
 	@test -n "$(PYTHON)" || { $(no_python); }
@@ -104,3 +110,13 @@ $(OLDEST):
 	@$(call PIP,$(VENV_OLDEST)) -r $(VENV_OLDEST)/oldest.lock
 	@$(call install_project,$(VENV_OLDEST))
 	@rm -f $(VENV_OLDEST)/.installed-oldest-* && touch $@
+
+$(AOT):
+	@test -n "$(PYTHON)" || { $(no_python); }
+	@echo "making $(VENV_AOT) from requirements/aot.lock with $(PYTHON) (once)"
+	@$(call make_venv,$(VENV_AOT),$(PYTHON))
+	@{ cat requirements/aot.lock; grep -E '^(hypothesis|iniconfig|pluggy|pytest|sortedcontainers)==' \
+		requirements/dev.lock; } >$(VENV_AOT)/aot.lock
+	@$(call PIP,$(VENV_AOT)) -r $(VENV_AOT)/aot.lock
+	@$(call install_project,$(VENV_AOT))
+	@rm -f $(VENV_AOT)/.installed-aot-* && touch $@

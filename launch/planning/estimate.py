@@ -10,7 +10,7 @@ The constants are fitted to programs that the TPU compiler compiled, see docs/pl
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launch.planning.accelerators import CPU_CORE_TFLOPS, Accelerator
 from launch.planning.networks import split_cost
@@ -35,7 +35,6 @@ STEP_SECS = {"cpu": 2e-3, "gpu": 5e-3, "tpu": 2e-3}
 """Host call and launches."""
 START_SECS = {"cpu": 15.0, "gpu": 120.0, "tpu": 240.0}
 """Of a stage: build, compile, rehearse."""
-_EVALUATION_SHARE = 1.0
 _GIB = 2**30
 
 
@@ -95,7 +94,7 @@ def estimate_stage(
     rows = math.ceil(plan.global_batch / plan.num_replicas)
     bandwidth = accelerator.gb_per_sec * 1e9
     update = OPTIMIZER_BYTES * trained.parameters / bandwidth
-    step = (rows * photo + update) / speed_factor + STEP_SECS[accelerator.kind]
+    step = (rows * photo + update + STEP_SECS[accelerator.kind]) / speed_factor
     device_rate = plan.global_batch / step
     images = plan.num_steps * plan.global_batch
     if stage.cache_feature_views:
@@ -164,10 +163,8 @@ def memory_gib(recipe: Recipe, plan: StagePlan) -> float:
 
 def largest_replica_batch(recipe: Recipe, plan: StagePlan, accelerator: Accelerator) -> int:
     """The rows that the memory formula gives room for; 0 where not even one fits."""
-    import dataclasses
-
-    one = dataclasses.replace(plan, replica_batch=1, num_micro_batches=1)
-    none = dataclasses.replace(plan, replica_batch=0, num_micro_batches=1)
+    one = replace(plan, replica_batch=1, num_micro_batches=1)
+    none = replace(plan, replica_batch=0, num_micro_batches=1)
     state = memory_gib(recipe, none)
     photo = memory_gib(recipe, one) - state
     return max(0, math.floor((accelerator.memory_gib - state) / photo))

@@ -14,9 +14,8 @@ def report_lines(
     assumptions: Sequence[str],
 ) -> list[str]:
     """A table of the stages, the sum, and what was assumed."""
-    header = ("stage", "px", "trains", "batch", "replica x micro", "steps", "photos seen")
-    header += ("GiB", "photos/s", "limit", "minutes")
-    rows = [header]
+    columns = "stage|px|trains|batch|replica x micro|steps|photos seen|GiB|photos/s|limit|minutes"
+    rows: list[tuple[str, ...]] = [tuple(columns.split("|"))]
     for estimate in estimates:
         plan = estimate.plan
         micro = f" in {plan.num_micro_batches}" if plan.num_micro_batches > 1 else ""

@@ -109,7 +109,7 @@ class CompilerProcesses:
         path = os.pathsep.join(filter(None, [str(_REPOSITORY), os.environ.get("PYTHONPATH")]))
         try:
             done = subprocess.run(
-                ["nice", "-n", str(_NICENESS), self.python, "-m", *arguments],
+                [*_politely(), self.python, "-m", *arguments],
                 env={**os.environ, "PYTHONPATH": path},
                 capture_output=True,
                 text=True,
@@ -129,6 +129,12 @@ class CompilerProcesses:
                 f"succeed; give it more than {self.memory_gib:g} GiB with --compile_memory_gib, "
                 "or install exactly requirements/aot.lock"
             )
+
+
+def _politely() -> list[str]:
+    """What makes a process nice, unless this one, and so its children, already is."""
+    missing = _NICENESS - os.nice(0)
+    return ["nice", "-n", str(missing)] if missing > 0 else []
 
 
 def cache_key(module: bytes, topology: Topology, flags: Sequence[str]) -> str:
