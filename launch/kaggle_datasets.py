@@ -144,7 +144,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _uploaded(folder: Path) -> list[Path]:
-    """What of the folder is uploaded: neither hidden nor empty files, which Kaggle does not take."""
+    """What is uploaded: neither hidden nor empty files, which Kaggle does not take."""
     return sorted(
         path
         for path in folder.iterdir()
