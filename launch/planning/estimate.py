@@ -17,7 +17,7 @@ from launch.planning.networks import split_cost
 from trainer.plan import StagePlan
 from trainer.recipe import Recipe
 
-PASSES_FORWARD = 5.0
+PASSES_FORWARD = 4.0
 """Times the activations of a frozen block go to or from memory."""
 PASSES_TRAINED = 17.0
 """The same, forward and backward."""

@@ -10,7 +10,9 @@ import json
 import os
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -35,7 +37,12 @@ _ENVIRONMENT = {
 
 
 def compile_for(
-    module: bytes, topology: Topology, *, low_effort: bool, options: dict[str, str] | None = None
+    module: bytes,
+    topology: Topology,
+    *,
+    low_effort: bool,
+    options: dict[str, str] | None = None,
+    on_hlo: Callable[[str], object] = lambda text: None,
 ) -> CompiledProgram | OutOfMemory:
     """Compiles a step that every replica of the topology runs.
 
@@ -45,6 +52,7 @@ def compile_for(
         low_effort: a third of the time; the peak of the memory stays true within a few percent,
             the cycles do not.
         options: of the compiler, for example {"xla_tpu_max_hbm_size_mib": "32"}.
+        on_hlo: gets the optimised program as text.
 
     Raises:
         DeviceError: jax or libtpu of the extra `aot` are not there.
@@ -88,10 +96,12 @@ def compile_for(
                 raise
             return OutOfMemory.from_message(str(error), topology.hbm_gib)
     memory = executable.get_compiled_memory_stats()
+    hlo = executable.hlo_modules()[0].to_string()
+    on_hlo(hlo)
     costs = executable.cost_analysis()
     costs = costs[0] if isinstance(costs, list) else costs
     return parse_program(
-        executable.hlo_modules()[0].to_string(),
+        hlo,
         peak_bytes=memory.peak_memory_in_bytes,
         argument_bytes=memory.argument_size_in_bytes,
         aliased_bytes=memory.alias_size_in_bytes,
@@ -164,7 +174,11 @@ def main() -> None:
         return
     options = dict(option.split("=", 1) for option in FLAGS.option)
     result = compile_for(
-        module, load_topology(FLAGS.topology), low_effort=FLAGS.low_effort, options=options
+        module,
+        load_topology(FLAGS.topology),
+        low_effort=FLAGS.low_effort,
+        options=options,
+        on_hlo=Path(FLAGS.hlo).write_text if FLAGS.hlo else lambda text: None,
     )
     with open(FLAGS.out, "w") as file:
         json.dump({"kind": type(result).__name__, **asdict(result)}, file)
@@ -174,6 +188,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("module", None, "File with StableHLO.", required=True)
     flags.DEFINE_string("topology", None, "What to compile for: v5e-8, ...", required=True)
     flags.DEFINE_string("out", None, "JSON file for the result.", required=True)
+    flags.DEFINE_string("hlo", None, "File for the optimised program as text.")
     flags.DEFINE_bool("portable", False, "Do not compile: write portable StableHLO.")
     flags.DEFINE_bool("low_effort", False, "A third of the time, without true cycles.")
     flags.DEFINE_float("memory_gib", None, "Address space that the process may take.")
