@@ -35,6 +35,7 @@ from trainer.recipes import load_recipe
 from trainer.report.record_keeper import RecordKeeper
 from trainer.run_record import MODEL_FILE, RunSettings, load_run_record, make_run_record
 from trainer.tpu import compiles_with_xla, has_tpu_build, require_importable, tpu_is_near
+from trainer.vertex_environment import VertexEnvironment, copy_model
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -220,6 +221,9 @@ def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
         keeper.finish(progress)
         seconds = time.monotonic() - started
         print_summary(options.run_dir, options.data_dir, progress, seconds)
+        if (model_dir := VertexEnvironment.read().model_dir) is not None:
+            copy_model(options.run_dir, model_dir)
+            print(f"model copied to {model_dir}")
     if options.auto_submit is not None:
         # All workers predict, from the published model; the chief has just written it.
         workers.gather(0)

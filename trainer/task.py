@@ -19,7 +19,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("data", None, "Folder with built records.", required=True)
 flags.DEFINE_string(
-    "run_dir", None, "Folder of the run; an unfinished run in it goes on.", required=True
+    "run_dir",
+    None,
+    "Folder of the run; an unfinished one in it goes on. AIP_CHECKPOINT_DIR by default.",
 )
 flags.DEFINE_string("recipe", None, "Name of a recipe, see trainer/recipes.", required=True)
 flags.DEFINE_enum("strategy", "auto", STRATEGIES, "What to train on; not there is an error.")
@@ -79,7 +81,7 @@ def main() -> None:
     train(
         SessionOptions(
             data_dir=FLAGS.data,
-            run_dir=FLAGS.run_dir,
+            run_dir=_run_dir(),
             recipe_name=FLAGS.recipe,
             overrides=tuple(FLAGS.set),
             weights=FLAGS.weights,
@@ -107,6 +109,18 @@ def main() -> None:
         ),
         stop,
     )
+
+
+def _run_dir() -> str:
+    from trainer.errors import RunFolderError
+    from trainer.vertex_environment import VertexEnvironment
+
+    run_dir = FLAGS.run_dir or VertexEnvironment.read().checkpoint_dir
+    if run_dir is None:
+        raise RunFolderError(
+            "--run_dir was not given; need a folder for the run; add --run_dir=RUN"
+        )
+    return str(run_dir)
 
 
 def _auto_submit() -> "AutoSubmit | None":

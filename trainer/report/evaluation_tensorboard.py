@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.report.evaluation_figures import confusion_figure, reliability_figure
-from trainer.report.tensorboard import FOLDER
+from trainer.report.tensorboard import folder_of
 from trainer.run_evaluation import RunEvaluation
 
 
@@ -35,7 +35,7 @@ def write_evaluation(run_dir: str, name: str, step: int, scored: RunEvaluation) 
         "confusion_matrix": confusion_figure(evaluation),
         "reliability": reliability_figure(evaluation, calibrated),
     }
-    writer = tf.summary.create_file_writer(os.path.join(run_dir, FOLDER, name))
+    writer = tf.summary.create_file_writer(os.path.join(folder_of(run_dir), name))
     with writer.as_default(step=step):
         for key, value in scalars.items():
             tf.summary.scalar(f"evaluation/{key}", value)

@@ -12,7 +12,7 @@ from trainer.augment.kernels import default_kernels_are
 from trainer.input.canvases import Canvases, canvas_px_of
 from trainer.order import epoch_order
 from trainer.recipe import Recipe, Stage
-from trainer.report.tensorboard import FOLDER
+from trainer.report.tensorboard import folder_of
 
 _NUM_PHOTOS = 4
 
@@ -35,7 +35,7 @@ def write_previews(
     run_dir: str, recipe: Recipe, manifest: Manifest, data_dir: str, seed: int
 ) -> None:
     """Writes the same blocks as TensorBoard images, one a stage, below the run folder."""
-    writer = tf.summary.create_file_writer(os.path.join(run_dir, FOLDER, "previews"))
+    writer = tf.summary.create_file_writer(os.path.join(folder_of(run_dir), "previews"))
     with default_kernels_are("matrix"), writer.as_default(step=0):
         for stage in recipe.stages:
             sheet = contact_sheet([stage_preview(stage, manifest, data_dir, seed)], seed=seed)

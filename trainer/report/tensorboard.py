@@ -17,6 +17,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from trainer.plan import StagePlan
 from trainer.progress import EpochRecord, Progress
 from trainer.report.run_text import data_text, recipe_text, settings_of, stages_text
+from trainer.vertex_environment import VertexEnvironment
 
 if TYPE_CHECKING:
     from trainer.engine.stage_run import HostCall
@@ -41,6 +42,11 @@ _PAGES = {
 }
 
 
+def folder_of(run_dir: str) -> str:
+    """Where the event files of a run go: below its folder, or where Vertex AI wants them."""
+    return VertexEnvironment.read().tensorboard_dir or os.path.join(run_dir, FOLDER)
+
+
 class TensorBoardRun:
     """Observer that writes event files below the run folder, local or gs://.
 
@@ -51,7 +57,8 @@ class TensorBoardRun:
     """
 
     def __init__(self, run_dir: str, record: Mapping[str, Any], plans: tuple[StagePlan, ...]):
-        folders = {name: os.path.join(run_dir, FOLDER, name) for name in ("train", "validation")}
+        folder = folder_of(run_dir)
+        folders = {name: os.path.join(folder, name) for name in ("train", "validation")}
         is_new = not tf.io.gfile.exists(folders["train"])
         self._writers = {name: EventFileWriter(path) for name, path in folders.items()}
         self._started = is_new
@@ -141,7 +148,7 @@ class ProfiledSteps:
     """
 
     def __init__(self, run_dir: str):
-        self._folder = os.path.join(run_dir, FOLDER)
+        self._folder = folder_of(run_dir)
         self._state = "waits"
 
     def on_steps(self, plan: StagePlan, progress: Progress, call: "HostCall") -> None:
