@@ -80,7 +80,7 @@ class PixelModel(tf.Module):
             outputs[CLASS_ACTIVATION] = results[first][1]
         return outputs
 
-    def _look(self, image: tf.Tensor, view: View) -> tuple[tf.Tensor, tf.Tensor]:
+    def _pixels(self, image: tf.Tensor, view: View) -> tf.Tensor:
         if view.scale == 1:
             pixels = tf.cast(image, tf.float32)
             pixels = tf.reverse(pixels, [2]) if view.mirror else pixels
@@ -95,19 +95,28 @@ class PixelModel(tf.Module):
             pixels = adaptive_gamma(pixels)
         if config.clahe == "always":
             pixels = clahe(pixels, config.clahe_clip_limit, config.clahe_tiles, "matrix")
-        features = self._features(pixels)
+        return pixels
+
+    def _look(self, image: tf.Tensor, view: View) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels = self._pixels(image, view)
+        features = self._tensors(pixels)[self._network.operations[-1].name]
         pooled = tf.reduce_mean(features, axis=[1, 2])
         logits = tf.matmul(pooled, self._head_kernel) + self._head_bias
         kernel = tf.reshape(self._head_kernel, [1, 1, *self._head_kernel.shape])
         activation = tf.nn.conv2d(features, kernel, 1, "VALID") + self._head_bias
         return logits, activation
 
-    def _features(self, pixels: tf.Tensor) -> tf.Tensor:
+    def features(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Results of all operations by name, in their order, on the photo as it is."""
+        tensors = self._tensors(self._pixels(image, View()))
+        return {name: tensors[name] for name in tensors if name != PIXELS}
+
+    def _tensors(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         tensors = {PIXELS: pixels}
         for operation in self._network.operations:
             inputs = [tensors[name] for name in operation.inputs]
             tensors[operation.name] = self._compute(operation, inputs)
-        return tensors[self._network.operations[-1].name]
+        return tensors
 
     def _compute(self, operation: Operation, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         x = inputs[0]

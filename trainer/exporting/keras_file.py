@@ -1,11 +1,19 @@
 """The exported function as a Keras model of Keras' own layers, so that it opens without us."""
 
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainer.augment.config import Augmentation, View
-from trainer.exporting.contract import CLASS_ACTIVATION, INPUT, PROBABILITIES
+from trainer.exporting.contract import (
+    CLASS_ACTIVATION,
+    INPUT,
+    PROBABILITIES,
+    Contract,
+    contract_files,
+)
 from trainer.exporting.onnx_file import check_expressible
 from trainer.exporting.plain_network import PIXELS, Operation, PlainNetwork
 from trainer.inference_settings import InferenceSettings
@@ -47,6 +55,14 @@ def keras_model(
     }
     evidence.set_weights([network.head_kernel[np.newaxis, np.newaxis], network.head_bias])
     return keras.Model(image, outputs, name="classifier")
+
+
+def write_keras(model: "keras.Model", contract: Contract, path: Path) -> None:
+    """Writes the file, with the contract as further members of its zip archive."""
+    model.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, text in contract_files(contract).items():
+            archive.writestr(name, text)
 
 
 def _trunk(network: PlainNetwork) -> "keras.Model":

@@ -1,0 +1,164 @@
+"""What exported files are held against: the run itself, by the code that evaluates it.
+
+Shapes: N photos, K classes, S pixels of a side.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfrecords_builder import storage
+from tfrecords_builder.manifest import Split, load_manifest
+from tfrecords_builder.records import Record, read_records_at
+from trainer.errors import DataError
+from trainer.exporting.contract import Contract, prepare_photo
+from trainer.inference_settings import InferenceSettings
+from trainer.input.canvases import Canvases, CanvasRows
+
+if TYPE_CHECKING:
+    from trainer.inference import TrainedRun
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProofPhotos:
+    """Records as files will see them."""
+
+    encoded: tuple[bytes, ...]
+    labels: np.ndarray
+    """int32 [N], -1 for none"""
+    pixels: np.ndarray
+    """uint8 [N, S, S, 3], by `prepare_photo`"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What the run says about the photos."""
+
+    on_pixels: np.ndarray
+    """float64 [N, K], of the prepared pixels: what every file must say too"""
+    on_canvases: np.ndarray
+    """float64 [N, K], as the run is evaluated: what preparing the pixels may cost shows here"""
+
+
+def read_photos(data_dir: str, split_name: str, num: int | None, contract: Contract) -> ProofPhotos:
+    """Reads `num` photos of a split, evenly spread over it, or all with None.
+
+    Raises:
+        DataError: no such split, other classes, or a record that cannot be read.
+    """
+    manifest = load_manifest(data_dir)
+    if tuple(manifest.classes) != contract.classes:
+        raise DataError(
+            f"{data_dir!r} has {len(manifest.classes)} classes that are not the run's "
+            f"{len(contract.classes)} in their order; files are proven on the run's own data; "
+            "give it with --data"
+        )
+    split = manifest.splits.get(split_name)
+    if split is None or split.num_examples == 0:
+        raise DataError(
+            f"{data_dir!r} has no split {split_name!r}; it has {', '.join(manifest.splits)}; "
+            "files are proven on records; choose a split that has some"
+        )
+    indices = chosen_indices(split.num_examples, num)
+    records = list(_records(data_dir, split, indices))
+    encoded = tuple(record.image for record in records)
+    with ThreadPoolExecutor() as pool:
+        prepared = list(pool.map(lambda image: prepare_photo(image, contract).pixels, encoded))
+    return ProofPhotos(
+        encoded=encoded,
+        labels=np.array([record.label for record in records], np.int32),
+        pixels=np.stack(prepared),
+    )
+
+
+def chosen_indices(num_examples: int, num: int | None) -> np.ndarray:
+    """int64 [N], rising: all, or `num` that lie evenly over the split."""
+    if num is None or num >= num_examples:
+        return np.arange(num_examples)
+    return np.unique(np.linspace(0, num_examples - 1, num).round().astype(np.int64))
+
+
+def compute_reference(
+    run: "TrainedRun",
+    photos: ProofPhotos,
+    data_dir: str,
+    split_name: str,
+    num: int | None,
+    settings: InferenceSettings,
+) -> Reference:
+    """Runs the engine's own evaluation on both kinds of pixels."""
+    from trainer.engine.evaluation import Evaluator
+    from trainer.exporting.graph import on_prepared
+    from trainer.inference import EVALUATION_ROWS
+    from trainer.input.canvases import canvas_px_of
+
+    split = load_manifest(data_dir).splits[split_name]
+    canvases = Canvases(data_dir, split, canvas_px_of(run.image_px), "none")
+    try:
+        chosen = _Chosen(canvases, chosen_indices(split.num_examples, num))
+        on_canvases = run.logits_of(chosen, settings.views)
+    finally:
+        canvases.close()
+    model = run.network.model
+    on_pixels = np.stack(
+        [
+            Evaluator(
+                run.strategy,
+                lambda pixels, training: model(pixels, training=training),
+                on_prepared(run.augmentation),
+                run.image_px,
+                EVALUATION_ROWS,
+                view,
+            ).logits(_Prepared(photos))
+            for view in settings.views
+        ]
+    )
+    return Reference(
+        on_pixels=settings.predict(on_pixels), on_canvases=settings.predict(on_canvases)
+    )
+
+
+class _Chosen:
+    """Some rows of canvases."""
+
+    def __init__(self, canvases: Canvases, indices: np.ndarray):
+        self._canvases, self._indices = canvases, indices
+        self.num_examples = len(indices)
+        self.dtype = canvases.dtype
+        self.row_shape = canvases.row_shape
+
+    def gather(self, indices: np.ndarray, epochs: np.ndarray | None = None) -> CanvasRows:
+        return self._canvases.gather(self._indices[indices])
+
+
+class _Prepared:
+    """Prepared pixels in the place of canvases: squares already, so nothing is left to cut."""
+
+    dtype = np.uint8
+
+    def __init__(self, photos: ProofPhotos):
+        self._photos = photos
+        self.num_examples = len(photos.pixels)
+        self.row_shape = photos.pixels.shape[1:]
+
+    def gather(self, indices: np.ndarray, epochs: np.ndarray | None = None) -> CanvasRows:
+        return CanvasRows(
+            images=self._photos.pixels[indices],
+            aspects=np.ones(len(indices), np.float32),
+            labels=self._photos.labels[indices],
+        )
+
+
+def _records(data_dir: str, split: Split, indices: np.ndarray) -> Iterator[Record]:
+    start = 0
+    for shard in split.shards:
+        rows = indices[(indices >= start) & (indices < start + shard.num_examples)] - start
+        start += shard.num_examples
+        if not len(rows):
+            continue
+        path = storage.join(data_dir, shard.file)
+        with storage.local_copy(path) as local:
+            yield from read_records_at(local, [shard.offsets[row] for row in rows])
