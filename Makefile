@@ -76,6 +76,8 @@ lock: ## resolve the newest versions into requirements/*.lock
 	@$(COMPILE) $(LINUX) --extra gpu --extra gcs --output-file requirements/gpu.lock \
 		--constraint requirements/cpu.lock pyproject.toml
 	@$(COMPILE) $(LINUX) --extra tpu --extra gcs --output-file requirements/tpu.lock pyproject.toml
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["serve"], sep="\n")' | \
+		$(COMPILE) $(LINUX) --output-file requirements/serve.lock -
 	@$(COMPILE) --python-platform x86_64-manylinux_2_31 --extra aot --output-file requirements/aot.lock pyproject.toml
 
 clean: ## remove what the targets above made

@@ -91,7 +91,7 @@ def test_a_dropped_photo_is_shown_and_named(page):
     drop(page, make_photo("blue"))
     page.wait_for_selector("#classes li")
     assert page.locator("#classes .name").all_inner_texts()[0] == "blue"
-    assert page.locator("#status").inner_text().startswith("blue, ")
+    assert page.locator("#status").text_content().startswith("blue, ")
     assert page.evaluate("document.getElementById('photo').naturalWidth") == 40
 
 

@@ -3,8 +3,8 @@
 const here = location.origin;
 document.getElementById("examples").textContent = `curl -F photo=@car.jpg -F photo=@other.png ${here}/v1/predict
 curl -H 'Content-Type: image/jpeg' --data-binary @car.jpg '${here}/v1/predict?top_k=3'
-curl -H 'Content-Type: application/json' ${here}/v1/predict \\
-  -d "{\\"photos\\": [{\\"data\\": \\"$(base64 -w0 car.jpg)\\"}]}"`;
+echo "{\\"photos\\": [{\\"data\\": \\"$(base64 -w0 car.jpg)\\"}]}" |
+  curl -H 'Content-Type: application/json' -d @- ${here}/v1/predict`;
 
 function element(kind, text = "", name = "") {
   const made = document.createElement(kind);
@@ -29,7 +29,7 @@ function describe(path, method, operation) {
   const section = element("section");
   const title = element("h3");
   title.append(element("span", method.toUpperCase(), "method"), " ", element("code", path));
-  section.append(title, element("p", operation.description || operation.summary));
+  section.append(title, element("p", (operation.description || operation.summary).replaceAll("`", "")));
   const parameters = operation.parameters || [];
   if (parameters.length) {
     section.append(table(["parameter", "default", "what"], parameters.map((one) =>

@@ -40,6 +40,7 @@ async function send(file) {
   if (limits && file.size > limits.body_bytes - 1000) {
     return complain(`This file has ${(file.size / 1e6).toFixed(1)} MB, more than this service takes.`);
   }
+  find("status").className = "";
   find("status").textContent = "Looking…";
   find("result").classList.add("busy");
   const form = new FormData();
@@ -78,6 +79,7 @@ async function present(file, answer, milliseconds) {
   find("result").hidden = false;
   find("result").classList.remove("busy");
   const first = answer.classes[0];
+  find("status").className = "heard"; // the list says it to the eye
   find("status").textContent = `${first.name}, ${percent(first.probability)}`;
   find("took").textContent = `${answer.width} × ${answer.height} px, answered in ${Math.round(milliseconds)} ms`;
   const looks = Boolean(first.activation) && photo.naturalWidth > 0;

@@ -1,0 +1,113 @@
+"""Starting, being busy, and stopping."""
+
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.trainer.serving.conftest import StartService
+from tests.trainer.serving.running import REPOSITORY, make_photo
+
+
+def test_sigterm_answers_what_was_taken_and_ends_with_0(start_service: StartService):
+    service = start_service()
+    photo = make_photo(size=(1500, 1500))
+    files = [("photo", (f"{index}.png", photo)) for index in range(20)]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(
+            lambda: httpx.post(f"{service.url}/v1/predict", files=files, timeout=60)
+        )
+        while service.metric("serve_queue_photos") == 0 and not waiting.done():
+            pass
+        service.process.send_signal(signal.SIGTERM)
+        assert len(waiting.result().json()["photos"]) == 20
+    assert service.process.wait(30) == 0
+
+
+def test_a_draining_service_is_not_ready_but_answers(start_service: StartService):
+    service = start_service("--drain_s=2")
+    service.process.send_signal(signal.SIGTERM)
+    while httpx.get(f"{service.url}/readyz").status_code == 200:
+        pass
+    assert httpx.get(f"{service.url}/readyz").status_code == 503
+    assert service.post(make_photo()).status_code == 200
+    assert service.process.wait(30) == 0
+
+
+def test_a_full_queue_says_when_to_come_again(start_service: StartService):
+    service = start_service("--queue=1")
+    photo = make_photo(size=(3000, 3000))
+    responses: list[httpx.Response] = []
+    threads = [
+        threading.Thread(target=lambda: responses.append(service.post(photo))) for _ in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {response.status_code for response in responses} == {200, 429}
+    refused = next(response for response in responses if response.status_code == 429)
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.mark.slow
+def test_a_short_load_loses_nothing(colour_model: Path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "benchmarks/serve_load.py", f"--model={colour_model}"),
+            *("--minutes=0.1", "--clients=16", "--flags=--queue=4 --threads=1"),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "x 429" in done.stdout
+    assert "lost 0 of" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--model=/nowhere.tflite", "is not a .tflite or .onnx file"),
+        ("--model=README.md", "is not a .tflite or .onnx file"),
+        ("--model=docs", "holds none"),
+        ("--queue=0", "need a positive number"),
+        ("--port=99999", "cannot be had"),
+    ],
+)
+def test_a_mistake_is_one_line(colour_model: Path, flag: str, message: str):
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer.serve", f"--model={colour_model}", flag],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_file_that_is_no_model_is_one_line(tmp_path: Path):
+    path = tmp_path / "broken.tflite"
+    path.write_bytes(b"nothing")
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer.serve", f"--model={path}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
