@@ -12,15 +12,13 @@ STONE, gives it a fresh head, since the classes are others, and writes down in i
 file it started from.
 
 What to compare: the entry that this follows reached val_loss 1.5944 and val_accuracy 0.5206 on 49
-groups with the head alone; hold the best epoch of the stage `head` against it
-(`--set stages.head.label_smoothing=...` would make the losses different things: leave it at 0). The
-stages after it have no figure to meet there. This recipe has not been run on Stanford Cars: photos
-and weights cannot be had without an account. What the two steps bring on fewer photos and with a
-smaller network was measured: docs/weights.md.
+groups with the head alone; hold the best epoch of the stage `head` against it, without label
+smoothing, which would make it another loss. The stage after it has no figure to meet. This recipe
+has not been run on Stanford Cars: photos and weights cannot be had without an account. What the two
+steps bring with fewer photos and a smaller network was measured: docs/weights.md.
 
-The crops are wide, down to a third of the photo: a stepping stone should teach parts of cars, not
-whole views. Its last stage is the same size and depth as the one that follows in
-`ford_vs_ferrari`, and there is none at 456 px: fine detail is learnt where it counts.
+Random crops go down to a third of the photo: a stepping stone should teach parts of cars, not whole
+views. There is no stage at 456 px: fine detail is learnt where it counts.
 """
 
 from trainer.augment.config import Augmentation
