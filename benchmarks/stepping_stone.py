@@ -164,7 +164,9 @@ def run_division(
     order = np.random.default_rng(division)
     makes = order.permutation(sorted(set(labels.values())))
     first, second = makes[: len(makes) // 2], makes[len(makes) // 2 :]
-    groups, trained, tested = work / "groups", {}, []
+    groups = work / "groups"
+    trained: dict[str, str] = {}
+    tested: list[str] = []
     build_records(
         groups, {k: make for k, make in labels.items() if make in first}, [], division, 0.15
     )
