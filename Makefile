@@ -1,6 +1,6 @@
 # Everyday commands; `make help` lists them. Needs make and Python 3.11 to 3.13, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-oldest test-aot lint format lock dist clean
+.PHONY: help demo test test-fast test-oldest test-aot lint format docs lock dist clean
 MAKEFLAGS += --no-print-directory
 
 VENV ?= .venv
@@ -62,6 +62,10 @@ lint: $(DEV) ## style, formatting, types and import rules
 format: $(DEV) ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --quiet .
 	@$(VENV)/bin/ruff format --quiet .
+
+docs: $(DEV) ## the guides as a site in build/site; a dead link is an error
+	@echo "docs: building build/site"
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 dist: $(DEV) ## sdist and wheel into dist/
 	@$(VENV)/bin/python -m build --no-isolation
