@@ -22,8 +22,19 @@ pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def two(data: str, run_dir: Path, *arguments: str) -> list[str]:
-    trainer = (f"--data={data}", f"--run_dir={run_dir}", *TINY_RUN)
+PATIENT = (
+    "--set=stages.shapes.train_from=head",
+    "--set=stages.shapes.cache_feature_views=2",
+    "--set=stages.shapes.epochs=6",
+    "--set=stages.shapes.plateau_patience=1",
+    "--set=stages.shapes.early_stopping_patience=2",
+    "--set=stages.finish.epochs=1",
+)
+"""A head on kept features that ends by patience, its rate lowered before."""
+
+
+def two(data: str, run_dir: Path, *arguments: str, trainer: tuple[str, ...] = ()) -> list[str]:
+    trainer = (f"--data={data}", f"--run_dir={run_dir}", *TINY_RUN, *trainer)
     launcher = (sys.executable, "-m", "launch.local", "--num_workers=2")
     return [*launcher, *arguments, "--", *trainer]
 
@@ -127,6 +138,49 @@ def test_a_run_stopped_and_with_a_worker_killed_ends_with_the_same_weights(
     assert json.loads((run_dir / "run.json").read_text())["num_starts"] == 3
     assert losses(run_dir) == losses(undisturbed)
     assert same_model(run_dir, undisturbed)
+
+
+def decisions(run_dir: Path) -> list[tuple]:
+    record = json.loads((run_dir / "run.json").read_text())
+    return [
+        (epoch["stage"], epoch["epoch"], epoch["step"], epoch["learning_rate"], epoch["is_best"])
+        for epoch in record["history"]
+    ]
+
+
+def test_patience_and_kept_features_are_the_same_on_two_processes(
+    data: str, tmp_path: Path
+) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    arguments = (f"--data={data}", f"--run_dir={alone}", "--strategy=cpu", *TINY_RUN, *PATIENT)
+    run("trainer.task", *arguments)
+    done = subprocess.run(
+        two(data, together, trainer=PATIENT),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert decisions(together) == decisions(alone)
+    head = [row for row in decisions(alone) if row[0] == "shapes"]
+    assert len(head) < 6, "patience did not end the stage: the test shows nothing"
+    assert len({row[3] for row in head}) > 1, "no plateau lowered the rate"
+
+
+def test_an_exploded_loss_rolls_both_back_and_ends_both(data: str, tmp_path: Path) -> None:
+    exploding = ("--set=stages.shapes.learning_rate=1e6", "--max_rollbacks=1")
+    done = subprocess.run(
+        two(data, tmp_path / "run", trainer=exploding),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.stderr.count("error: the loss of stage 'shapes'") == 1
+    assert "rolled back to step" in done.stderr
+    assert len(list((tmp_path / "run" / "capsules").iterdir())) <= 2
 
 
 def test_a_port_in_use_is_one_line_and_worth_another_start(data: str, tmp_path: Path) -> None:
