@@ -29,7 +29,7 @@ TRAINER_FLAGS = (
     "--set=stages.finish.epochs=1",
 )
 
-# The clock of these machines, as the trainer's deadline sees it: ten hours pass when the session
+# The clock of the first two machines, as the trainer's deadline sees it: ten hours pass when the session
 # has written its first checkpoint. How fast the machine really is decides nothing.
 CLOCK = """
 import os, sys, time
@@ -64,9 +64,10 @@ class Kaggle:
         """Instead of waiting: runs the session that is waited for."""
         while self._queue:
             session = self._queue.pop()
-            machine = make_machine(
-                self._folder / f"machine-{session.number}", python=sys.executable
-            )
+            folder = self._folder / f"machine-{session.number}"
+            machine = make_machine(folder, python=sys.executable)
+            if session.number < 3:
+                (machine.fakes / "sitecustomize.py").write_text(CLOCK)
             for name in session.request.get("datasetDataSources", ()):
                 attached = self._server.machines.datasets[name]
                 machine.attach(name, attached if attached.files else self._records)
@@ -117,8 +118,8 @@ def test_three_sessions_end_with_the_weights_of_one_long_run(
         trainer_flags=TRAINER_FLAGS,
     )
     push(request, kernels, datasets)
-    assert chain(run_dir, kernels, datasets, max_sessions=9) == 0, lines
+    assert chain(run_dir, kernels, datasets, max_sessions=4) == 0, lines
     sessions = kaggle.machines.kernels["driver/train-b5"]
-    assert len(sessions) >= 3, sessions[-1].lines
+    assert len(sessions) == 3, sessions[-1].lines
     assert losses(run_dir) == losses(one_run)
     assert same_model(run_dir, one_run)
