@@ -9,7 +9,7 @@ See docs/export.md.
 
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 
 from tfrecords_builder import command_line
 from trainer.devices import require_tensorflow
@@ -42,6 +42,8 @@ def main() -> None:
 
     values = flags.FLAGS
     targets = plan_targets(values.format, values.quantize)
+    # TensorFlow tells every step of writing a SavedModel.
+    logging.set_verbosity(logging.ERROR)
     require_tensorflow()
     from trainer.exporting.exporting import Exporter, ExportRequest
     from trainer.inference import TrainedRun, open_strategy

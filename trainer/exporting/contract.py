@@ -232,7 +232,8 @@ def _prepare(photo: Image.Image, contract: Contract, max_pixels: int) -> Prepare
         width, height = height, width
     aspect = min(max(width / height, 1 / _MOST_BARS), _MOST_BARS)
     shares = evaluation_box(aspect, contract.geometry)
-    pixels = _look(canvas, shares, contract.geometry.pad_value, contract.image_px)
+    outside = contract.geometry.pad_value if contract.geometry.resize == "pad" else None
+    pixels = _look(canvas, shares, outside, contract.image_px)
     left, top, right, bottom = shares
     return PreparedPhoto(
         pixels=pixels,
@@ -259,37 +260,40 @@ def evaluation_box(aspect: float, geometry: Geometry) -> tuple[float, float, flo
 def _look(
     canvas: Image.Image,
     shares: tuple[float, float, float, float],
-    pad_value: int,
+    outside: int | None,
     image_px: int,
 ) -> np.ndarray:
     canvas_px = canvas.width
-    # A panorama's bars are many canvases high; they are added behind the resize of that axis.
     pixels = canvas
+    # One axis after the other: a panorama's bars are many canvases high, but only so many wide.
     for axis in (1, 0):
         low, high = shares[axis] * canvas_px, shares[axis + 2] * canvas_px
-        pixels = _look_along(pixels, axis, low, high, pad_value, image_px)
+        pixels = _look_along(pixels, axis, low, high, outside, image_px)
     return np.asarray(pixels)
 
 
 def _look_along(
-    pixels: Image.Image, axis: int, low: float, high: float, pad_value: int, image_px: int
+    pixels: Image.Image, axis: int, low: float, high: float, outside: int | None, image_px: int
 ) -> Image.Image:
-    """Resamples columns (axis 0) or rows (axis 1) of what lies between two positions."""
-    side = pixels.size[axis]
-    bars = max(0, math.ceil(-low), math.ceil(high - side))
+    """Resamples columns (axis 0) or rows (axis 1) of what lies between two positions.
+
+    `outside` is the grey level of what lies past the photo, and is mixed into its border; with None
+    nothing but the photo counts.
+    """
     size = [pixels.width, pixels.height]
-    if bars:
-        size[axis] = side + 2 * bars
-        padded = Image.new("RGB", (size[0], size[1]), (pad_value,) * 3)
+    if outside is not None:
+        reach = math.ceil(max((high - low) / image_px, 1.0))
+        bars = max(0, math.ceil(-low) + reach, math.ceil(high) + reach - size[axis])
+        size[axis] += 2 * bars
+        padded = Image.new("RGB", (size[0], size[1]), (outside,) * 3)
         padded.paste(pixels, (bars, 0) if axis == 0 else (0, bars))
         pixels, low, high = padded, low + bars, high + bars
     box = [0.0, 0.0, float(pixels.width), float(pixels.height)]
-    box[axis], box[axis + 2] = max(low, 0.0), min(high, float(pixels.size[axis]))
+    # Not past the border by a rounding error.
+    box[axis], box[axis + 2] = max(low, 0.0), min(high, float(size[axis]))
     size[axis] = image_px
     return pixels.resize(
-        (size[0], size[1]),
-        Image.Resampling.BILINEAR,
-        box=(box[0], box[1], box[2], box[3]),
+        (size[0], size[1]), Image.Resampling.BILINEAR, box=(box[0], box[1], box[2], box[3])
     )
 
 

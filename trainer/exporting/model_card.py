@@ -123,8 +123,9 @@ def _scores(split_name: str, num_correct: int, num_labelled: int) -> list[str]:
     low, high = wilson_interval(num_correct, num_labelled)
     return [
         (
-            f"Accuracy on `{split_name}`: {num_correct / num_labelled:.4f} (95 % interval {low:.4f} "
-            f"to {high:.4f}, {num_labelled} photos; one photo is {100 / num_labelled:.2f} points)."
+            f"Accuracy on `{split_name}`: {num_correct / num_labelled:.4f} (95 % interval "
+            f"{low:.4f} to {high:.4f}, {num_labelled} photos; one is "
+            f"{100 / num_labelled:.2f} points)."
         )
     ]
 

@@ -94,7 +94,9 @@ def main(arguments: list[str]) -> None:
     started = time.monotonic()
     predict = load(Path(model), int(threads), signature)
     load_secs = time.monotonic() - started
-    probabilities = np.concatenate([predict(np.array(row[np.newaxis])) for row in pixels])
+    probabilities = np.concatenate(
+        [predict(np.array(pixels[row : row + 1])) for row in range(len(pixels))]
+    )
     single = np.array(pixels[:1])
     seconds = []
     for number in range(_WARM_UPS + _TIMED_RUNS):

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from trainer.exporting.proof import compare, describe, worst_layers
+from trainer.exporting.targets import BOUNDS
+
+LABELS = np.array([0, 1, 2, 1])
+REFERENCE = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.1, 0.7], [0.6, 0.3, 0.1]])
+
+
+def test_the_reference_itself_holds_every_bound():
+    found = compare(REFERENCE, REFERENCE, LABELS)
+    assert found.max_difference == 0
+    assert found.agreement == 1
+    assert all(not found.broken(bound) for bound in BOUNDS.values())
+
+
+def test_a_lost_answer_is_counted_in_points():
+    worse = REFERENCE[[1, 1, 2, 3]]
+    found = compare(worse, REFERENCE, LABELS)
+    assert found.top_1_reference == 0.75
+    assert found.drop_points == 25
+    assert found.resolution_points == 25
+    assert any("points of top-1" in reason for reason in found.broken(BOUNDS["int8"]))
+
+
+def test_wrong_label_order_breaks_every_bound():
+    found = compare(REFERENCE[:, [1, 2, 0]], REFERENCE, LABELS)
+    assert all(found.broken(bound) for bound in BOUNDS.values())
+
+
+def test_without_labels_other_answers_are_the_drop():
+    found = compare(REFERENCE[[1, 1, 2, 3]], REFERENCE, np.full(4, -1))
+    assert found.top_1 is None
+    assert found.drop_points == 25
+
+
+def test_what_is_no_number_breaks_the_bound():
+    found = compare(np.full((4, 3), np.nan), REFERENCE, LABELS)
+    assert found.max_difference == 1
+    assert found.broken(BOUNDS["none"])
+
+
+def test_a_float32_file_must_be_equal_to_a_ten_thousandth():
+    near = REFERENCE + np.array([2e-4, -2e-4, 0])
+    reasons = compare(near, REFERENCE, LABELS).broken(BOUNDS["none"])
+    assert len(reasons) == 1
+    assert "0.0002" in reasons[0]
+
+
+def test_other_shapes_are_an_error():
+    with pytest.raises(ValueError, match="reference"):
+        compare(REFERENCE[:, :2], REFERENCE, LABELS)
+
+
+def test_the_worst_layers_stand_first():
+    assert worst_layers({"a": 0.1, "b": 0.5, "c": 0.3}, 2) == ["b", "c"]
+
+
+def test_a_comparison_is_described_in_a_line():
+    line = describe("model.tflite", compare(REFERENCE, REFERENCE, LABELS))
+    assert line == (
+        "model.tflite: top-1 0.7500 of 0.7500, agreement 100.0%, largest difference 0 (4 photos)"
+    )
