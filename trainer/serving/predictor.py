@@ -19,6 +19,8 @@ from trainer.exporting.contract import (
 )
 
 SUFFIXES = (".tflite", ".onnx")
+USUAL_NAME = "model.tflite"
+"""Of the LiteRT file that is not quantized, in a folder of trainer.export."""
 
 
 class ModelError(UserError):
@@ -116,7 +118,7 @@ def load_predictor(model: str, threads: int) -> Predictor:
     """Opens a file and runs it once, on black pixels.
 
     Args:
-        model: a .tflite or .onnx file, or a folder that holds exactly one of them.
+        model: a .tflite or .onnx file, or a folder with model.tflite or exactly one such file.
         threads: > 0.
 
     Raises:
@@ -149,11 +151,14 @@ def find_model(model: str) -> Path:
     path = Path(model)
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        usual = path / USUAL_NAME
+        if usual in found:
+            return usual
         if len(found) != 1:
             names = ", ".join(file.name for file in found) or "none"
             raise ModelError(
-                f"--model={model} holds {names}; need exactly one "
-                f"{' or '.join(SUFFIXES)} file in a folder; name the file"
+                f"--model={model} holds {names}; need {USUAL_NAME} or "
+                f"exactly one {' or '.join(SUFFIXES)} file in a folder; name the file"
             )
         return found[0]
     if not path.is_file() or path.suffix not in SUFFIXES:

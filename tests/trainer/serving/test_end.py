@@ -30,12 +30,15 @@ def test_sigterm_answers_what_was_taken_and_ends_with_0(start_service: StartServ
 
 
 def test_a_draining_service_is_not_ready_but_answers(start_service: StartService):
-    service = start_service("--drain_s=2")
-    service.process.send_signal(signal.SIGTERM)
-    while httpx.get(f"{service.url}/readyz").status_code == 200:
-        pass
-    assert httpx.get(f"{service.url}/readyz").status_code == 503
-    assert service.post(make_photo()).status_code == 200
+    service = start_service("--drain_s=5")
+    with httpx.Client(base_url=service.url) as client:
+        assert client.get("/readyz").status_code == 200
+        service.process.send_signal(signal.SIGTERM)
+        while client.get("/readyz").status_code == 200:
+            pass
+        assert client.get("/readyz").status_code == 503
+        body = {"content": make_photo(), "headers": {"Content-Type": "image/png"}}
+        assert client.post("/v1/predict", **body).status_code == 200
     assert service.process.wait(30) == 0
 
 
