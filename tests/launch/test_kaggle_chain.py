@@ -29,8 +29,8 @@ TRAINER_FLAGS = (
     "--set=stages.finish.epochs=1",
 )
 
-# The clock of the first two machines, as the trainer's deadline sees it: ten hours pass when the session
-# has written its first checkpoint. How fast the machine really is decides nothing.
+# The clock of the first two machines, as the trainer's deadline sees it: ten hours pass when the
+# session has written its first checkpoint. How fast the machine really is decides nothing.
 CLOCK = """
 import os, sys, time
 _real = time.monotonic
