@@ -33,8 +33,9 @@ def test_a_file_that_knows_other_classes_than_it_answers_is_refused(
 ):
     path = tmp_path / "model.tflite"
     contract = make_contract(classes=("red", "green"))
-    path.write_bytes(append_contract(colour_model.read_bytes(), contract))
-    with pytest.raises((ModelError, ContractError)):
+    model = colour_model.read_bytes()
+    path.write_bytes(append_contract(model[: model.index(b"PK\x03\x04")], contract))
+    with pytest.raises(ModelError, match="names 2 classes"):
         load_predictor(str(path), 1)
 
 
