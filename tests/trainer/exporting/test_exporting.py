@@ -1,0 +1,186 @@
+"""Exports of a small run; each wrong one must be caught."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer.exporting.contract import read_contract
+from trainer.exporting.targets import plan_targets
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, cars, fresh_weights):
+    """A run folder of its own for the module; one network for all tests."""
+    from tests.trainer.conftest import tiny_recipe
+    from tfrecords_builder.manifest import load_manifest
+    from trainer.engine.tensor_files import write_tensors
+    from trainer.inference import TrainedRun, open_strategy
+    from trainer.run_record import RunSettings, make_run_record, write_run_record
+
+    folder = tmp_path_factory.mktemp("run")
+    manifest = load_manifest(str(cars))
+    settings = RunSettings(
+        recipe=tiny_recipe(),
+        seed=0,
+        batch_scaling="fixed",
+        data_fingerprint=manifest.fingerprint,
+    )
+    write_run_record(str(folder), make_run_record(settings, manifest, str(cars), "One", 1))
+    arrays = fresh_weights(1)
+    # Louder than a fresh head, so that probabilities differ enough to show mistakes.
+    arrays["head_logits/kernel"] = arrays["head_logits/kernel"] * 8
+    write_tensors(str(folder / "model.safetensors"), arrays, {"image_px": "32"})
+    return TrainedRun(str(folder), open_strategy("cpu", None, "local"), precision="float32")
+
+
+@pytest.fixture
+def make_exporter(run, cars, tmp_path):
+    from trainer.exporting.exporting import Exporter, ExportRequest
+
+    def make(formats=("litert",), quantizations=("none",)):
+        return Exporter(
+            run,
+            ExportRequest(
+                data_dir=str(cars),
+                out=tmp_path / "out",
+                targets=plan_targets(formats, quantizations),
+                proof_images=12,
+            ),
+        )
+
+    return make
+
+
+def test_files_that_answer_as_the_run_does_are_kept_and_described(make_exporter, tmp_path):
+    document = make_exporter(("litert", "onnx"), ("none", "float16")).export()
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "MODEL_CARD.md",
+        "export.json",
+        "model-float16.tflite",
+        "model.onnx",
+        "model.tflite",
+    ]
+    assert json.loads((out / "export.json").read_text()) == document
+    for entry in document["files"]:
+        assert entry["proof"]["agreement"] == 1, entry
+        assert entry["latency_ms"] > 0
+        assert entry["bytes"] == (out / entry["file"]).stat().st_size
+    assert read_contract(out / "model.onnx").format == "onnx"
+    assert read_contract(out / "model-float16.tflite").quantization == "float16"
+    assert "12 photos" in (out / "MODEL_CARD.md").read_text()
+
+
+def wrong_scaling(network):
+    scale = network.operations[0]
+    assert scale.kind == "scale"
+    wrong = replace(scale, kernel=scale.kernel / 255)
+    return replace(network, operations=(wrong, *network.operations[1:]))
+
+
+def wrong_label_order(network):
+    order = np.roll(np.arange(network.num_classes), 1)
+    return replace(
+        network,
+        head_kernel=network.head_kernel[:, order],
+        head_bias=network.head_bias[order],
+    )
+
+
+@pytest.mark.parametrize("plant", [wrong_scaling, wrong_label_order])
+@pytest.mark.parametrize("quantization", ["none", "float16"])
+def test_a_wrong_file_is_caught_and_not_kept(make_exporter, tmp_path, plant, quantization):
+    from trainer.exporting.exporting import ExportError
+
+    exporter = make_exporter(quantizations=(quantization,))
+    right, exporter.network = exporter.network, plant(exporter.network)
+    out = tmp_path / "out"
+    out.mkdir()
+    name = exporter.request.targets[0].name
+    (out / name).write_bytes(b"an older file")
+    with pytest.raises(ExportError, match="is not the network that it was made of") as caught:
+        exporter.export()
+    assert caught.value.exit_code == 4
+    assert not (out / name).exists()
+    assert not list(out.glob(".unproven*"))
+    assert json.loads((out / "export.json").read_text())["failures"] == [str(caught.value)]
+    assert right is not exporter.network
+
+
+def test_the_layers_that_lose_are_named(make_exporter):
+    import tensorflow as tf
+
+    from trainer.exporting.graph import PixelModel
+    from trainer.exporting.litert import LiteRtWriter, layer_errors
+
+    exporter = make_exporter()
+    network = exporter.network
+    index = next(i for i, op in enumerate(network.operations) if op.name == "block2b_expand_conv")
+    noise = np.random.default_rng(0).normal(scale=0.1, size=network.operations[index].kernel.shape)
+    spoilt = replace(
+        network.operations[index],
+        kernel=(network.operations[index].kernel + noise).astype(np.float32),
+    )
+    operations = (*network.operations[:index], spoilt, *network.operations[index + 1 :])
+    pixels = exporter.photos.pixels[:2]
+    right = PixelModel(network, exporter.run.augmentation, exporter.settings)
+    features = {name: t.numpy() for name, t in right.features(tf.constant(pixels)).items()}
+    wrong = PixelModel(
+        replace(network, operations=operations), exporter.run.augmentation, exporter.settings
+    )
+    writer = LiteRtWriter(wrong)
+    errors = layer_errors(writer.convert("none"), features, pixels)
+    writer.close()
+    # The convolution, or the activation that the converter has joined to it.
+    worst = max(errors, key=lambda name: errors[name][0])
+    assert worst.startswith("block2b_expand")
+
+
+@pytest.mark.slow
+def test_int8_keras_and_saved_model_prove_themselves(make_exporter, tmp_path, cars):
+    import tensorflow as tf
+
+    document = make_exporter(("litert", "keras", "saved_model"), ("int8",)).export()
+    assert [entry["file"] for entry in document["files"]] == [
+        "model-int8.tflite",
+        "model.keras",
+        "saved_model",
+    ]
+    assert document["files"][0]["remedy"]["name"]
+    assert document["files"][2]["proof_on_encoded"]["agreement"] >= 0.9
+    out = tmp_path / "out"
+    assert read_contract(out / "model.keras").format == "keras"
+    contract = read_contract(out / "saved_model" / "1")
+    serving = tf.saved_model.load(str(out / "saved_model" / "1")).signatures["serving_default"]
+    answer = serving(encoded=tf.constant([_photo("JPEG"), _photo("PNG"), _photo("WEBP")]))
+    assert answer["probabilities"].shape == (3, len(contract.classes))
+    assert answer["classes"].numpy()[2].tolist() == [name.encode() for name in contract.classes]
+
+
+def _photo(kind: str) -> bytes:
+    from tests.trainer.exporting.test_contract import encode, photo_of
+
+    return encode(photo_of(50, 30), kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_saved_models_turn_photos_upright(orientation, tmp_path: Path):
+    import tensorflow as tf
+    from PIL import Image
+
+    from tests.trainer.exporting.test_contract import encode, make_contract, photo_of
+    from trainer.exporting.contract import prepare_photo
+    from trainer.exporting.decoding import decode_and_prepare
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # Not larger than the canvas, so that Pillow's decoder does not shrink.
+    encoded = encode(photo_of(60, 44), "JPEG", quality=95, exif=exif)
+    contract = make_contract("center_crop")
+    expected = prepare_photo(encoded, contract).pixels.astype(int)
+    found = decode_and_prepare(tf.constant([encoded]), contract.geometry, contract.image_px)
+    assert np.abs(found.numpy()[0].astype(int) - expected).mean() < 2
