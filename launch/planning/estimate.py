@@ -2,7 +2,7 @@
 
     photo  = max(FLOPs / (share x peak), passes x activations x width / bandwidth)
     step   = photos of a replica x photo + OPTIMIZER_BYTES x trained parameters / bandwidth
-    memory = 4 P + 12 T (16 T with an average) + rows x (stored activations + canvas in float32)
+    memory = 4 P + 12 T (16 T with an average) + rows x max(stored, frozen block + canvas)
 
 P parameters, T trained ones, width 2 bytes in mixed precision and 4 in float32. EfficientNets move
 so many numbers for each one they multiply that on an accelerator the second term of `photo` rules.
@@ -21,8 +21,8 @@ PASSES_FORWARD = 4.0
 """Times the activations of a frozen block go to or from memory."""
 PASSES_TRAINED = 17.0
 """The same, forward and backward."""
-STORED_SHARE = 0.70
-"""Of the activations of trained blocks, what is kept for the way back."""
+STORED_SHARE = {"frozen": 0.45, "train": 0.70}
+"""Of the activations of trained blocks, what is kept for the way back, by BatchNorm policy."""
 WORKING_SHARE = 0.5
 """Of the largest block's, what a frozen forward pass holds at once."""
 PEAK_SHARE = 0.35
@@ -155,9 +155,10 @@ def memory_gib(recipe: Recipe, plan: StagePlan) -> float:
     state = 4 * parameters + (16 if stage.ema_decay else 12) * trained.parameters
     rows = math.ceil(plan.replica_batch / plan.num_micro_batches)
     canvas_px = math.ceil(stage.image_px * 8 / 7 / 8) * 8
-    photo = (
-        STORED_SHARE * trained.activations + WORKING_SHARE * frozen.largest_activations
-    ) * _width(recipe) + MIXING_FLOAT32_BYTES * 3 * canvas_px**2
+    stored = STORED_SHARE[stage.batch_norm] * trained.activations * _width(recipe)
+    working = WORKING_SHARE * frozen.largest_activations * _width(recipe)
+    # The frozen part is over, and its memory free, before the trained one starts.
+    photo = max(stored, working + MIXING_FLOAT32_BYTES * 3 * canvas_px**2)
     return (state + rows * photo) / _GIB
 
 

@@ -49,6 +49,14 @@ def test_memory_of_compiled_stages_is_guessed_within_a_third(number, compiled_gi
     assert memory_gib(recipe, plans[number]) == pytest.approx(compiled_gib, rel=0.34)
 
 
+def test_memory_of_a_large_compiled_batch_is_guessed():
+    recipe, plan = plan_one(
+        make_stage(image_px=456, batch_size=128 * 8, train_from="block5a"),
+        precision="mixed_bfloat16",
+    )
+    assert memory_gib(recipe, plan) == pytest.approx(6.66, rel=0.1)
+
+
 @pytest.mark.parametrize("name", recipe_names())
 @pytest.mark.parametrize("accelerator", ACCELERATORS)
 def test_every_recipe_can_be_planned_everywhere(name, accelerator):
