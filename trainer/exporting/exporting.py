@@ -137,10 +137,10 @@ class Exporter:
                 entries.append(_entry(target, path, proven))
                 os.replace(path, final)
                 print(_line(entries[-1]), flush=True)
+                self._report(entries, preparation, failures)
         if self._litert is not None:
             self._litert.close()
         document = self._report(entries, preparation, failures)
-        _write(request.out / REPORT_FILE, json.dumps(document, indent=1, allow_nan=False) + "\n")
         correct = self.photos.labels == self.reference.on_canvases.argmax(axis=1)
         labelled = int((self.photos.labels >= 0).sum())
         card = model_card(
@@ -269,7 +269,8 @@ class Exporter:
     def _report(
         self, entries: list[dict[str, Any]], preparation: Comparison, failures: list[str]
     ) -> dict[str, Any]:
-        return {
+        """Writes `export.json` as far as the export has come."""
+        document = {
             "schema_version": 1,
             "run_id": self.run.record["run_id"],
             "run_dir": self.run.run_dir,
@@ -280,6 +281,9 @@ class Exporter:
             "files": entries,
             "failures": failures,
         }
+        path = self.request.out / REPORT_FILE
+        _write(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        return document
 
 
 def make_contract(run: "TrainedRun", settings: InferenceSettings) -> Contract:
