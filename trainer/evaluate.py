@@ -68,7 +68,7 @@ def main() -> None:
     run = TrainedRun(values.run_dir, strategy, values.weights_file)
     scored = evaluate_run(run, values.data, values.split, values.tta)
     if is_chief(strategy):
-        path = _write(run, values.split, scored)
+        path = _write(run, values.data, values.split, scored)
         _print(scored, path)
 
 
@@ -94,12 +94,13 @@ def _score_submission(submission: str, labels: str, public_fraction: float, seed
             )
 
 
-def _write(run: "TrainedRun", split: str, scored: "RunEvaluation") -> str:
+def _write(run: "TrainedRun", data_dir: str, split: str, scored: "RunEvaluation") -> str:
     """Writes evaluation, TensorBoard events and, where decided, how to predict; returns a path."""
     import tensorflow as tf
 
     from trainer.inference_settings import write_inference_settings
     from trainer.report.evaluation_tensorboard import write_evaluation
+    from trainer.report.mistakes_figure import mistakes_figure
     from trainer.run_record import MODEL_FILE
 
     is_published = run.weights_file == MODEL_FILE
@@ -118,7 +119,10 @@ def _write(run: "TrainedRun", split: str, scored: "RunEvaluation") -> str:
         file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
     tf.io.gfile.rename(path + ".part", path, overwrite=True)
     best = [epoch["step"] for epoch in run.record.get("history", ()) if epoch["is_best"]]
-    write_evaluation(run.run_dir, name, best[-1] if best else 0, scored)
+    predictions = scored.predictions
+    probabilities = scored.settings.predict(predictions.views)
+    mistakes = mistakes_figure(run, data_dir, split, probabilities, predictions.labels, run.classes)
+    write_evaluation(run.run_dir, name, best[-1] if best else 0, scored, mistakes)
     if scored.is_fitted and is_published:
         write_inference_settings(run.run_dir, scored.settings)
     return path

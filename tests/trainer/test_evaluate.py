@@ -71,7 +71,8 @@ def test_scores_stand_beside_the_run_alike_on_any_devices(
 
     events = EventAccumulator(str(run_dir / "tensorboard" / "evaluation-val")).Reload()
     tags = set(events.Tags()["tensors"])
-    assert {"evaluation/accuracy", "evaluation/confusion_matrix", "evaluation/reliability"} <= tags
+    pictures = ("confusion_matrix", "reliability", "most_confident_mistakes")
+    assert {"scores/accuracy", *(f"scores/{name}" for name in pictures)} <= tags
 
 
 @pytest.mark.slow

@@ -1,16 +1,20 @@
-"""An evaluation for TensorBoard: scalars, and the two figures."""
+"""An evaluation for TensorBoard: scalars, and its figures."""
 
 import os
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from trainer.report.evaluation_figures import confusion_figure, reliability_figure
 from trainer.report.tensorboard import folder_of
 from trainer.run_evaluation import RunEvaluation
 
 
-def write_evaluation(run_dir: str, name: str, step: int, scored: RunEvaluation) -> None:
+def write_evaluation(
+    run_dir: str, name: str, step: int, scored: RunEvaluation, mistakes: NDArray[np.uint8] | None
+) -> None:
     """Writes event files into `tensorboard/NAME` of the run folder.
 
     Args:
@@ -18,6 +22,7 @@ def write_evaluation(run_dir: str, name: str, step: int, scored: RunEvaluation) 
         name: of the evaluation, for example evaluation-val.
         step: optimizer steps that the weights have seen.
         scored: what is shown.
+        mistakes: a picture of the worst ones, uint8 [H, W, 3]; None where there are none.
     """
     evaluation, calibrated = scored.evaluation, scored.calibrated
     scalars: dict[str, Any] = {
@@ -35,10 +40,12 @@ def write_evaluation(run_dir: str, name: str, step: int, scored: RunEvaluation) 
         "confusion_matrix": confusion_figure(evaluation),
         "reliability": reliability_figure(evaluation, calibrated),
     }
+    if mistakes is not None:
+        figures["most_confident_mistakes"] = mistakes
     writer = tf.summary.create_file_writer(os.path.join(folder_of(run_dir), name))
     with writer.as_default(step=step):
         for key, value in scalars.items():
-            tf.summary.scalar(f"evaluation/{key}", value)
+            tf.summary.scalar(f"scores/{key}", value)
         for key, picture in figures.items():
-            tf.summary.image(f"evaluation/{key}", picture[None])
+            tf.summary.image(f"scores/{key}", picture[None])
     writer.close()

@@ -1,4 +1,4 @@
-"""The live display of a run: two lines that move on a terminal, plain lines elsewhere."""
+"""The live display of a run: three lines that move on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -168,8 +168,8 @@ class TerminalProgress:
         bar = ProgressBar(total=plan.num_steps, completed=progress.step, width=24)
         done = f"{progress.step}/{plan.num_steps}"
         first.add_row(Text(self._where(plan, progress), style="bold", no_wrap=True), bar, done)
-        second = "  ".join([*self._state(call), *self._left(plan, progress)])
-        return Group(first, Text(second, overflow="ellipsis", no_wrap=True))
+        lines = ("  ".join(self._state(call)), "  ".join(self._left(plan, progress)))
+        return Group(first, *(Text(line, overflow="ellipsis", no_wrap=True) for line in lines))
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)
