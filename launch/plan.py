@@ -59,9 +59,9 @@ def main() -> None:
     recipe = _recipe()
     num_examples, num_validation, num_classes = _counts()
     accelerator = load_accelerator(FLAGS.accelerator)
-    assumptions = [f"{recipe.precision}; give --precision=mixed_bfloat16 for half the memory"]
-    if recipe.precision != "float32":
-        assumptions = [recipe.precision]
+    assumptions = [recipe.precision]
+    if recipe.precision == "float32" and accelerator.kind != "cpu":
+        assumptions = ["float32; --precision=mixed_bfloat16 halves the activations"]
     factor = 1.0
     if FLAGS.ledger:
         factor, said = load_speed_factor(FLAGS.ledger, accelerator)
