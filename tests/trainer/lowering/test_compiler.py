@@ -64,12 +64,13 @@ def test_nothing_is_computed_twice(program):
     assert program.num_recomputed == 0
 
 
-def test_freezing_the_lower_half_saves_work(processes, program):
-    everything = processes.compile(
-        processes.lower(make_request(train_from="all")), load_topology("v5e-8"), low_effort=True
-    )
-    assert isinstance(everything, CompiledProgram)
-    assert program.flops < everything.flops
+def test_freezing_the_lower_half_saves_work(processes, module):
+    topology = load_topology("v5e-8")
+    everything = processes.lower(make_request(train_from="all"))
+    flops = [
+        processes.compile(each, topology, low_effort=True).flops for each in (module, everything)
+    ]
+    assert flops[0] < flops[1]
 
 
 def test_the_same_step_lowers_to_the_same_program(processes, module):
