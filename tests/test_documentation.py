@@ -62,7 +62,7 @@ def test_links_lead_somewhere(guide):
 def test_commands_take_the_flags_that_are_shown(guide):
     for line in _commands(guide):
         words = [word for word in shlex.split(line) if not word.startswith(("[", "..."))][2:]
-        verb = 2 if words[0] in ("launch.kaggle",) and not words[1].startswith("-") else 1
+        verb = 2 if words[0] in ("launch.kaggle", "launch.vertex") and not words[1].startswith("-") else 1
         shown = {word[2:].partition("=")[0] for word in words[verb:] if word.startswith("--")}
         known = _flags(*words[:verb]) | {"help", "helpfull"}
         known |= {f"no{name}" for name in known}
