@@ -6,7 +6,9 @@ from typing import Any
 from trainer.errors import DeviceError
 from trainer.overrides import nearest
 
-PRICES_FROM = "list prices of Google Cloud, us-central1, on demand, as of October 2025"
+PRICES_FROM = (
+    "about the list prices of Google Cloud, us-central1, on demand, October 2025; not confirmed"
+)
 PRICES_SOURCE = "https://cloud.google.com/products/calculator"
 KAGGLE_GPU_HOURS = 30.0
 """A week; https://www.kaggle.com/docs/notebooks."""

@@ -1,6 +1,6 @@
 """Runs an exported file on prepared pixels in its own runtime, as a process of its own.
 
-    python -m trainer.exporting.runtime MODEL PIXELS.npy RESULT.npz NUM_THREADS
+    python -m trainer.exporting.runtime MODEL PIXELS.npy RESULT.npz NUM_THREADS SIGNATURE
 
 A process of its own shows that the file needs nothing else, and what memory it takes. LiteRT and
 ONNX files run without TensorFlow.
@@ -89,6 +89,9 @@ def run_in_own_process(
 
 def main(arguments: list[str]) -> None:
     """The process: runs the file once over everything, then one photo at a time for the clock."""
+    if len(arguments) != 5:
+        print(f"usage: {(__doc__ or '').splitlines()[2].strip()}")
+        sys.exit(0 if arguments == ["--help"] else 2)
     model, inputs, result, threads, signature = arguments
     pixels = np.load(inputs, mmap_mode="r")
     started = time.monotonic()
