@@ -76,10 +76,16 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
     )
     cases = [(is_png, lambda: _over_white(tf.io.decode_png(encoded, channels=4)))]
     if hasattr(tf.image, "decode_webp"):
-        # Of an animation the first frame.
-        cases.append((is_webp, lambda: _over_white(tf.image.decode_webp(encoded, channels=4)[0])))
+        cases.append((is_webp, lambda: _decode_webp(encoded)))
     photo = tf.case(cases, default=plain, exclusive=True)
     return tf.ensure_shape(photo, [None, None, 3])
+
+
+def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:
+    # Of an animation the first frame. The decoder adds no channel where there is none.
+    frame = tf.cast(tf.image.decode_webp(encoded)[0], tf.float32)
+    opaque = tf.ones_like(frame[..., :1]) * 255.0
+    return _over_white(tf.concat([frame, opaque], axis=-1)[..., :4])
 
 
 def _over_white(rgba: tf.Tensor) -> tf.Tensor:

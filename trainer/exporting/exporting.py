@@ -1,5 +1,6 @@
 """Exports a run: writes each file aside, proves it, and only then gives it its name."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -122,7 +123,10 @@ class Exporter:
         print(describe("prepared pixels", preparation), flush=True)
         self._require(preparation, _PREPARATION_BOUND, "the preparation of pixels", [])
         entries, failures = [], []
-        with tempfile.TemporaryDirectory(prefix=".unproven-", dir=request.out) as staging:
+        with (
+            tempfile.TemporaryDirectory(prefix=".unproven-", dir=request.out) as staging,
+            contextlib.closing(self),
+        ):
             for target in request.targets:
                 final = request.out / target.name
                 # An older file of this name is not what was asked for now, whatever comes.
@@ -138,8 +142,6 @@ class Exporter:
                 os.replace(path, final)
                 print(_line(entries[-1]), flush=True)
                 self._report(entries, preparation, failures)
-        if self._litert is not None:
-            self._litert.close()
         document = self._report(entries, preparation, failures)
         correct = self.photos.labels == self.reference.on_canvases.argmax(axis=1)
         labelled = int((self.photos.labels >= 0).sum())
@@ -150,6 +152,12 @@ class Exporter:
         if failures:
             raise ExportError(failures[0])
         return document
+
+    def close(self) -> None:
+        """Removes what was written on the way."""
+        if self._litert is not None:
+            self._litert.close()
+            self._litert = None
 
     def _make(self, target: Target, path: Path) -> _Proven:
         contract = replace(self.contract, format=target.format, quantization=target.quantization)

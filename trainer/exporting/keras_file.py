@@ -1,5 +1,6 @@
 """The exported function as a Keras model of Keras' own layers, so that it opens without us."""
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,10 @@ def keras_model(
 
 def write_keras(model: "keras.Model", contract: Contract, path: Path) -> None:
     """Writes the file, with the contract as further members of its zip archive."""
-    model.save(path)
+    with warnings.catch_warnings():
+        # Keras 3.15 converts its variables in a way that numpy 2 calls outdated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model.save(path)
     with zipfile.ZipFile(path, "a") as archive:
         for name, text in contract_files(contract).items():
             archive.writestr(name, text)

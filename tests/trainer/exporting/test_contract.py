@@ -8,46 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.trainer.exporting.making import encode, make_contract, photo_of
 from trainer.exporting.contract import (
     Contract,
     ContractError,
-    Geometry,
     PhotoError,
     PhotoTooLargeError,
     append_contract,
     prepare_photo,
     read_contract,
 )
-
-
-def make_contract(resize: str = "squash", center_fraction: float = 1.0, image_px: int = 32):
-    return Contract(
-        classes=("coupe", "van"),
-        image_px=image_px,
-        geometry=Geometry(
-            resize=resize, center_fraction=center_fraction, pad_value=9, canvas_px=40
-        ),
-        temperature=1.25,
-        views=({"mirror": False, "scale": 1.0, "anchor": "center"},),
-        weights_sha256="ab",
-        run_id="run",
-        recipe="demo",
-        backbone="Tiny",
-        format="litert",
-        quantization="none",
-    )
-
-
-def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def photo_of(width: int, height: int, seed: int = 0) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (6, 7, 3)).astype(np.uint8)
-    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def test_a_tflite_file_gives_back_the_contract_that_was_appended(tmp_path):
@@ -78,7 +48,7 @@ def test_a_contract_of_another_version_is_told():
         Contract.from_json(json.loads(json.dumps(document)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     width=st.integers(8, 200),
     height=st.integers(8, 200),

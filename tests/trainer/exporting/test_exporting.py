@@ -91,11 +91,10 @@ def wrong_label_order(network):
 
 
 @pytest.mark.parametrize("plant", [wrong_scaling, wrong_label_order])
-@pytest.mark.parametrize("quantization", ["none", "float16"])
-def test_a_wrong_file_is_caught_and_not_kept(make_exporter, tmp_path, plant, quantization):
+def test_a_wrong_file_is_caught_and_not_kept(make_exporter, tmp_path, plant):
     from trainer.exporting.exporting import ExportError
 
-    exporter = make_exporter(quantizations=(quantization,))
+    exporter = make_exporter()
     right, exporter.network = exporter.network, plant(exporter.network)
     out = tmp_path / "out"
     out.mkdir()
@@ -161,7 +160,7 @@ def test_int8_keras_and_saved_model_prove_themselves(make_exporter, tmp_path, ca
 
 
 def _photo(kind: str) -> bytes:
-    from tests.trainer.exporting.test_contract import encode, photo_of
+    from tests.trainer.exporting.making import encode, photo_of
 
     return encode(photo_of(50, 30), kind)
 
@@ -172,7 +171,7 @@ def test_saved_models_turn_photos_upright(orientation, tmp_path: Path):
     import tensorflow as tf
     from PIL import Image
 
-    from tests.trainer.exporting.test_contract import encode, make_contract, photo_of
+    from tests.trainer.exporting.making import encode, make_contract, photo_of
     from trainer.exporting.contract import prepare_photo
     from trainer.exporting.decoding import decode_and_prepare
 
