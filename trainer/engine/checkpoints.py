@@ -58,10 +58,11 @@ class Checkpoints:
         except (tf.errors.OpError, ValueError, KeyError):
             return 0.0
 
-    def save(self, arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
+    def save(self, arrays: Mapping[str, np.ndarray | tf.Tensor], progress: Progress) -> None:
         """Starts to write a checkpoint and returns; waits first for the one before.
 
-        `arrays` must not change any more. Raises TrainingError if the one before failed.
+        `arrays` must not change any more; tensors are fetched in the background. Raises
+        TrainingError if the one before failed.
         """
         self.wait()
         self._newest = _name_of(progress)
@@ -102,11 +103,12 @@ class Checkpoints:
         names = self._names()
         return os.path.join(self._folder, names[-1]) if names else None
 
-    def _write(self, arrays: Mapping[str, np.ndarray], progress: Progress) -> None:
+    def _write(self, arrays: Mapping[str, np.ndarray | tf.Tensor], progress: Progress) -> None:
         started = time.monotonic()
         tf.io.gfile.makedirs(self._folder)
         path = os.path.join(self._folder, _name_of(progress))
-        write_tensors(path, arrays, {"progress": progress.to_json()})
+        fetched = {name: np.asarray(array) for name, array in arrays.items()}
+        write_tensors(path, fetched, {"progress": progress.to_json()})
         for old in self._names()[: -self._num_kept]:
             tf.io.gfile.remove(os.path.join(self._folder, old))
         self.longest_write_secs = max(self.longest_write_secs, time.monotonic() - started)

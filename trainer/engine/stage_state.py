@@ -67,9 +67,13 @@ class StageState:
             raise RuntimeError(f"checkpoint differs in {sorted(set(arrays) ^ set(variables))[:5]}")
         _assign(variables, arrays)
 
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """Everything that an exact resume needs, in host memory."""
-        return _read(self._all_variables())
+    def snapshot(self) -> dict[str, tf.Tensor]:
+        """Everything that an exact resume needs, as of now, still on the devices.
+
+        Nothing is copied here: a variable whose value is held elsewhere gets new memory when it is
+        next assigned. Copying the state of EfficientNetV2-B0 kept the loop waiting for 93 ms.
+        """
+        return {name: variable.read_value() for name, variable in self._all_variables().items()}
 
     def swap_averages(self) -> None:
         """Exchanges weights and their running averages, exactly; twice changes nothing."""
