@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+WITH_VERBS = ("launch.kaggle", "launch.vertex")
 GUIDES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
 
 
@@ -62,7 +63,8 @@ def test_links_lead_somewhere(guide):
 def test_commands_take_the_flags_that_are_shown(guide):
     for line in _commands(guide):
         words = [word for word in shlex.split(line) if not word.startswith(("[", "..."))][2:]
-        verb = 2 if words[0] in ("launch.kaggle", "launch.vertex") and not words[1].startswith("-") else 1
+        has_verb = words[0] in WITH_VERBS and not words[1].startswith("-")
+        verb = 2 if has_verb else 1
         shown = {word[2:].partition("=")[0] for word in words[verb:] if word.startswith("--")}
         known = _flags(*words[:verb]) | {"help", "helpfull"}
         known |= {f"no{name}" for name in known}
