@@ -24,7 +24,11 @@ _LUMA_WEIGHTS = (4899 / 2**14, 9617 / 2**14, 1868 / 2**14)
 
 
 def clahe(
-    images: tf.Tensor, clip_limit: float, num_tiles: int, kernels: Kernels = "matrix"
+    images: tf.Tensor,
+    clip_limit: float,
+    num_tiles: int,
+    kernels: Kernels = "matrix",
+    in_loop: bool = True,
 ) -> tf.Tensor:
     """Equalises the luma (Y of YCrCb) and keeps the chroma.
 
@@ -34,6 +38,8 @@ def clahe(
       num_tiles: T; OpenCV's `tileGridSize` is (T, T). Sides that T does not divide are reflected
         to the next multiple, as OpenCV does.
       kernels: which way to compute.
+      in_loop: one tile after the other where one-hots are used. All at once takes 128 times the
+        luma's memory, and no loop, which converters to mobile formats cannot translate.
 
     Returns:
       float32 [B, N, N, 3] in 0..255. The table sees luma rounded to whole grey levels; what
@@ -49,17 +55,23 @@ def clahe(
             "needs squares with at least 2 px a tile. Set clahe_tiles lower or image_px higher."
         )
     luma_bnn = fuse(kernels, _luma, images)
-    count = _count_levels if kernels == "gather" else _count_levels_by_one_hots
+    if not in_loop:
+        # Mobile formats cannot pad bytes.
+        luma_bnn = tf.cast(luma_bnn, tf.int32)
     tile_pixels = _tile_px(size_px, num_tiles) ** 2
     limit = max(int(clip_limit * tile_pixels / _LEVELS), 1)
-    counts = fuse(kernels, _redistribute, count(luma_bnn, num_tiles), limit)
+    if kernels == "gather":
+        counts = _count_levels(luma_bnn, num_tiles)
+    else:
+        counts = _count_levels_by_one_hots(luma_bnn, num_tiles, in_loop)
+    counts = fuse(kernels, _redistribute, counts, limit)
     cumulated = tf.cumsum(counts, axis=3)
     if kernels == "gather":
         # A kernel of its own: fused with the shift, each channel would look up again.
         packed = fuse(kernels, _pack_tables, cumulated, tile_pixels)
         equalized = fuse(kernels, _look_up_by_gathering, luma_bnn, packed)
     else:
-        equalized = _look_up_by_one_hots(luma_bnn, _tables(cumulated, tile_pixels))
+        equalized = _look_up_by_one_hots(luma_bnn, _tables(cumulated, tile_pixels), in_loop)
     return fuse(kernels, _shift_luma, images, luma_bnn, equalized)
 
 
@@ -105,8 +117,8 @@ def _bins(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
     return tf.reshape(bins, [-1])
 
 
-def _count_levels_by_one_hots(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
-    """Counts [B, T, T, L], float32, one tile of every picture at a time."""
+def _count_levels_by_one_hots(luma_bnn: tf.Tensor, num_tiles: int, in_loop: bool) -> tf.Tensor:
+    """Counts [B, T, T, L], float32, one tile of every picture at a time, or all."""
     tile_px = _tile_px(luma_bnn.shape[1], num_tiles)
     tiles = _split(_whole_tiles(luma_bnn, num_tiles), num_tiles, tile_px)
 
@@ -114,8 +126,11 @@ def _count_levels_by_one_hots(luma_bnn: tf.Tensor, num_tiles: int) -> tf.Tensor:
         high, low = _one_hots(tile_bp)
         return tf.matmul(high, low, transpose_a=True)
 
-    # In a loop, because the one-hots of a whole picture take 64 times its own memory.
-    counts = tf.map_fn(count, tiles, fn_output_signature=tf.float32, parallel_iterations=1)
+    if in_loop:
+        # Because the one-hots of a whole picture take 64 times its own memory.
+        counts = tf.map_fn(count, tiles, fn_output_signature=tf.float32, parallel_iterations=1)
+    else:
+        counts = count(tiles)
     counts = tf.reshape(counts, [num_tiles, num_tiles, -1, _LEVELS])
     return tf.transpose(counts, [2, 0, 1, 3])
 
@@ -129,7 +144,8 @@ def _split(values_bnn: tf.Tensor, num_tiles: int, tile_px: int) -> tf.Tensor:
 
 def _one_hots(luma: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     # 0 and 1 survive any matrix unit's rounding, and products are summed in float32.
-    return tf.one_hot(luma // 16, 16), tf.one_hot(luma % 16, 16)
+    level = tf.cast(luma, tf.int32)
+    return tf.one_hot(level // 16, 16), tf.one_hot(level % 16, 16)
 
 
 def _redistribute(counts: tf.Tensor, limit: int) -> tf.Tensor:
@@ -184,8 +200,8 @@ def _look_up_by_gathering(luma_bnn: tf.Tensor, packed: tf.Tensor) -> tf.Tensor:
     return _blend(corners, far[:, np.newaxis], far)
 
 
-def _look_up_by_one_hots(luma_bnn: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
-    """Equalised luma, uint8 [B, N, N], one cell of every picture at a time."""
+def _look_up_by_one_hots(luma_bnn: tf.Tensor, tables: tf.Tensor, in_loop: bool) -> tf.Tensor:
+    """Equalised luma, uint8 [B, N, N], one cell of every picture at a time, or all."""
     size_px, num_cells = luma_bnn.shape[1], tables.shape[1] + 1
     tile_px = _tile_px(size_px, num_cells - 1)
     # Cells are as large as tiles and start half a tile early: pad the picture to whole cells.
@@ -206,9 +222,12 @@ def _look_up_by_one_hots(luma_bnn: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
         levels = [tf.reduce_sum(tf.matmul(high, table) * low, axis=-1) for table in cell[1:]]
         return _blend(levels, far_y, far_x)
 
-    equalized = tf.map_fn(
-        look_up, (cells, *corners), fn_output_signature=tf.uint8, parallel_iterations=1
-    )
+    if in_loop:
+        equalized = tf.map_fn(
+            look_up, (cells, *corners), fn_output_signature=tf.uint8, parallel_iterations=1
+        )
+    else:
+        equalized = look_up((cells, *corners))
     equalized = tf.reshape(equalized, [num_cells, num_cells, -1, tile_px, tile_px])
     equalized = tf.reshape(tf.transpose(equalized, [2, 0, 3, 1, 4]), [-1, side, side])
     return equalized[:, before : before + size_px, before : before + size_px]

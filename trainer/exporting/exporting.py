@@ -16,6 +16,7 @@ from tfrecords_builder.errors import UserError
 from trainer.augment.config import IDENTITY
 from trainer.exporting.contract import Contract, Geometry, append_contract
 from trainer.exporting.model_card import model_card
+from trainer.exporting.onnx_file import check_expressible
 from trainer.exporting.plain_network import PlainNetwork, flatten
 from trainer.exporting.proof import Comparison, compare, describe, worst_layers
 from trainer.exporting.reference import ProofPhotos, Reference, compute_reference, read_photos
@@ -95,6 +96,9 @@ class Exporter:
         if stored is not None:
             # Without views the temperature of the photo alone would have to be fitted anew.
             self.settings = stored if request.tta == "stored" else self.settings
+        for target in request.targets:
+            if target.format in (ONNX, KERAS):
+                check_expressible(run.augmentation, self.settings, target.format)
         self.network: PlainNetwork = flatten(run.network.model)
         self.contract = make_contract(run, self.settings)
         self.photos: ProofPhotos = read_photos(
@@ -218,6 +222,8 @@ class Exporter:
         tried: list[str] = []
         tensors: list[str] = []
         for remedy in REMEDIES:
+            if self._is_enhanced() and not remedy.float_ends:
+                continue  # Histograms and powers of grey levels are no matter for eight bits.
             data = self._litert.quantize(remedy, self._calibration_photos(), tensors)
             path.write_bytes(append_contract(data, contract))
             proven = self._prove(path)
@@ -228,6 +234,10 @@ class Exporter:
             print(describe(f"{target.name}, {remedy.name}", proven.comparison), flush=True)
         self._require(proven.comparison, target.bound, target.name, layers)
         raise AssertionError("a broken bound is an error")
+
+    def _is_enhanced(self) -> bool:
+        config = self.run.augmentation
+        return "always" in (config.clahe, config.adaptive_gamma)
 
     def _prove(self, path: Path) -> _Proven:
         result = run_in_own_process(path, self.photos.pixels, self.request.num_threads)

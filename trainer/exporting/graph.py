@@ -94,7 +94,9 @@ class PixelModel(tf.Module):
         if config.adaptive_gamma == "always":
             pixels = adaptive_gamma(pixels)
         if config.clahe == "always":
-            pixels = clahe(pixels, config.clahe_clip_limit, config.clahe_tiles, "matrix")
+            pixels = clahe(
+                pixels, config.clahe_clip_limit, config.clahe_tiles, "matrix", in_loop=False
+            )
         return pixels
 
     def _look(self, image: tf.Tensor, view: View) -> tuple[tf.Tensor, tf.Tensor]:

@@ -70,7 +70,8 @@ def check_expressible(
     if held_back:
         raise DataError(
             f"--format={format_name} of a run with {', '.join(held_back)}; these files hold the "
-            "network, mirrored views and the temperature; use saved_model or litert, or --tta=none"
+            "network, mirrored views and the temperature; use saved_model or litert, "
+            "or for views --tta=none"
         )
 
 

@@ -91,3 +91,11 @@ def test_both_ways_agree() -> None:
 def test_too_small_or_oblong_pictures_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="clahe_tiles"):
         clahe(tf.zeros(shape), 2.0, 8)
+
+
+@pytest.mark.parametrize("size_px", [32, 45])
+def test_all_tiles_at_once_equal_one_after_the_other(size_px: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, size_px, size_px, 3))
+    pixels = tf.constant(images, tf.float32)
+    looped = clahe(pixels, 2.0, 4, "matrix")
+    np.testing.assert_array_equal(clahe(pixels, 2.0, 4, "matrix", in_loop=False), looped)

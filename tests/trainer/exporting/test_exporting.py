@@ -74,6 +74,54 @@ def test_files_that_answer_as_the_run_does_are_kept_and_described(make_exporter,
     assert "12 photos" in (out / "MODEL_CARD.md").read_text()
 
 
+@pytest.fixture
+def mirrored(run):
+    """Validation has chosen to look twice."""
+    from trainer.augment.config import IDENTITY, View
+    from trainer.inference_settings import FILE_NAME, InferenceSettings, write_inference_settings
+    from trainer.metrics.choice import Candidate
+
+    settings = InferenceSettings(
+        weights_sha256=run.weights_sha256,
+        views=(IDENTITY, View(mirror=True)),
+        average=Candidate(name="mirror", weights=(0.7, 0.3)),
+        temperature=1.5,
+    )
+    write_inference_settings(run.run_dir, settings)
+    yield
+    Path(run.run_dir, FILE_NAME).unlink()
+
+
+@pytest.mark.slow
+def test_views_and_temperature_are_inside_of_the_files(mirrored, make_exporter):
+    document = make_exporter(("litert", "onnx")).export()
+    assert [entry["proof"]["max_difference"] < 1e-4 for entry in document["files"]] == [True, True]
+
+
+def test_what_a_format_cannot_hold_is_told_before_anything_is_written(run, make_exporter, tmp_path):
+    from trainer.errors import DataError
+
+    usual = run.augmentation
+    run.augmentation = replace(usual, clahe="always", clahe_tiles=2)
+    try:
+        with pytest.raises(DataError, match="onnx of a run with clahe"):
+            make_exporter(("litert", "onnx"))
+    finally:
+        run.augmentation = usual
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_clahe_is_inside_of_litert_files(run, make_exporter):
+    usual = run.augmentation
+    run.augmentation = replace(usual, clahe="always", clahe_tiles=2, adaptive_gamma="always")
+    try:
+        document = make_exporter().export()
+    finally:
+        run.augmentation = usual
+    assert document["files"][0]["proof"]["max_difference"] < 1e-4
+
+
 def wrong_scaling(network):
     scale = network.operations[0]
     assert scale.kind == "scale"
@@ -109,6 +157,7 @@ def test_a_wrong_file_is_caught_and_not_kept(make_exporter, tmp_path, plant):
     assert right is not exporter.network
 
 
+@pytest.mark.slow
 def test_the_layers_that_lose_are_named(make_exporter):
     import tensorflow as tf
 
