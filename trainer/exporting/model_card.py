@@ -4,6 +4,7 @@ After Mitchell et al., "Model Cards for Model Reporting", 2019, in the form that
 Hub reads.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,7 +69,11 @@ def model_card(
         + ", ".join(f"{name} {count} photos" for name, count in data["splits"].items())
         + f"; fingerprint `{record['settings']['data_fingerprint']}`.",
         f"- Recipe `{recipe['name']}`, started from "
-        + ("random weights" if recipe["weights"] == "none" else f"`{recipe['weights']}` weights")
+        + (
+            "random weights"
+            if recipe["weights"] == "none"
+            else f"`{os.path.basename(recipe['weights'])}` weights"
+        )
         + f", precision {recipe['precision']}.",
         "",
         "| stage | px | batch | epochs | learning rate | trained from |",

@@ -1,7 +1,7 @@
 """A network as a plain list of operations, for writers of files that know no Keras.
 
 Every BatchNorm is multiplied into the convolution in front of it, and the head's into the logits;
-dropout is gone. What is left are eight kinds of operations.
+dropout is gone. What is left are nine kinds of operations.
 """
 
 from collections.abc import Sequence
