@@ -5,7 +5,7 @@ Shapes: N photos, K classes, S pixels of a side.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from tfrecords_builder.manifest import Split, load_manifest
 from tfrecords_builder.records import Record, read_records_at
 from trainer.errors import DataError
 from trainer.exporting.contract import Contract, prepare_photo
+from trainer.inference import EVALUATION_ROWS
 from trainer.inference_settings import InferenceSettings
 from trainer.input.canvases import Canvases, CanvasRows
 
@@ -39,6 +40,8 @@ class Reference:
 
     on_pixels: np.ndarray
     """float64 [N, K], of the prepared pixels: what every file must say too"""
+    pixel_difference: float
+    """Mean, in grey levels, between prepared pixels and those of evaluation"""
     on_canvases: np.ndarray
     """float64 [N, K], as the run is evaluated: what preparing the pixels may cost shows here"""
 
@@ -92,7 +95,6 @@ def compute_reference(
     """Runs the engine's own evaluation on both kinds of pixels."""
     from trainer.engine.evaluation import Evaluator
     from trainer.exporting.graph import on_prepared
-    from trainer.inference import EVALUATION_ROWS
     from trainer.input.canvases import canvas_px_of
 
     split = load_manifest(data_dir).splits[split_name]
@@ -100,6 +102,7 @@ def compute_reference(
     try:
         chosen = _Chosen(canvases, chosen_indices(split.num_examples, num))
         on_canvases = run.logits_of(chosen, settings.views)
+        pixel_difference = _pixel_difference(run, photos, chosen)
     finally:
         canvases.close()
     model = run.network.model
@@ -117,8 +120,30 @@ def compute_reference(
         ]
     )
     return Reference(
-        on_pixels=settings.predict(on_pixels), on_canvases=settings.predict(on_canvases)
+        on_pixels=settings.predict(on_pixels),
+        on_canvases=settings.predict(on_canvases),
+        pixel_difference=pixel_difference,
     )
+
+
+def _pixel_difference(run: "TrainedRun", photos: ProofPhotos, canvases: "_Chosen") -> float:
+    """Of the geometry alone, without what comes behind it."""
+    import tensorflow as tf
+
+    from trainer.augment.batch import evaluation_batch
+
+    geometry = replace(run.augmentation, clahe=0.0, adaptive_gamma=0.0)
+    total = 0.0
+    for start in range(0, canvases.num_examples, EVALUATION_ROWS):
+        rows = canvases.gather(
+            np.arange(start, min(start + EVALUATION_ROWS, canvases.num_examples))
+        )
+        expected = evaluation_batch(
+            tf.constant(rows.images), tf.constant(rows.aspects), geometry, run.image_px
+        )
+        found = photos.pixels[start : start + EVALUATION_ROWS]
+        total += float(np.abs(expected.numpy() - found).sum())
+    return total / photos.pixels.size
 
 
 class _Chosen:
