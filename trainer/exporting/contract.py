@@ -186,7 +186,8 @@ def prepare_photo(
     Within one grey level of `trainer.augment.batch.evaluation_batch`, but for a JPEG's fine grain:
     training decodes with libjpeg-turbo's quick settings and OpenCV, this with Pillow alone.
 
-    Safe to be called from several threads; Pillow lets go of the interpreter lock. It may warn of damaged metadata.
+    Safe to be called from several threads; Pillow lets go of the interpreter lock. It may warn of
+    damaged metadata.
 
     Args:
         encoded: a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or JPEG 2000 file; of several frames the
