@@ -51,7 +51,8 @@ def nvidia_is_near() -> bool:
 def keep_compiled(run_dir: str) -> None:
     """Makes XLA keep what it compiles in the run folder; call before TensorFlow is imported.
 
-    A start after a rehearsal or a stop then reads it instead of compiling again. For local folders;
+    A process that comes to the step by the same way then reads it instead of compiling again (the
+    numbers of a process' functions are part of the key). For local folders;
     whoever has set the flag in TF_XLA_FLAGS keeps their own.
     """
     flags = os.environ.get("TF_XLA_FLAGS", "")

@@ -283,3 +283,13 @@ def test_every_recipe_says_what_it_is_for_and_how_to_start_it() -> None:
         text = (REPOSITORY / "trainer" / "recipes" / f"{name}.py").read_text()
         assert text.startswith('"""')
         assert "trainer.task" in text or "make demo" in text
+
+
+@pytest.mark.slow
+def test_deterministic_operations_are_enough_for_a_run(data: str, tmp_path: Path) -> None:
+    arguments = (*TINY_RUN, "--strategy=cpu", "--deterministic", "--set=stages.*.epochs=1")
+    output = run("trainer.task", f"--data={data}", f"--run_dir={tmp_path / 'run'}", *arguments)
+    assert "finished in" in output
+    spent = json.loads((tmp_path / "run" / "run.json").read_text())["seconds_total"]
+    assert spent["input wait"] == 0
+    assert spent["compile"] > 0

@@ -95,6 +95,8 @@ def _rehearse_stage(
     compile_with_xla: bool,
 ) -> RehearsedStage:
     before = _reset_memory()
+    # As in the run itself: the names of layers are part of what the compile cache goes by.
+    tf.keras.backend.clear_session()
     stage = replace(plan.stage, cache_feature_views=0)
     plan = replace(plan, stage=stage)
     state = StageState(strategy, recipe, plan, num_classes, np.ones(num_classes), compile_with_xla)

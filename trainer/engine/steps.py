@@ -95,6 +95,7 @@ class TrainSteps:
         self._forward_backward: Callable[..., Any] = self._gradients
         if compile_with_xla:
             self._forward_backward = tf.function(self._gradients, jit_compile=True, autograph=False)
+        self._clock = _clock()
         self._steps = tf.function(self._make_steps, autograph=False)
 
     def variables(self) -> dict[str, tf.Variable]:
@@ -105,7 +106,8 @@ class TrainSteps:
         """Takes len(rates) global batches, up to MAX_STEPS_PER_CALL.
 
         Returns:
-            Seconds in which the devices had nothing to do but wait for batches.
+            Seconds in which the devices had nothing to do but wait for batches; 0 with
+            deterministic operations only, which a clock is not.
         """
         # Always the same shape, so that a call with another number of steps is not traced again.
         padded = np.zeros(MAX_STEPS_PER_CALL, np.float32)
@@ -135,11 +137,11 @@ class TrainSteps:
     def _make_steps(self, iterator: Any, rates: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
         def step(index: tf.Tensor, waited: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.control_dependencies([waited]):
-                asked = tf.timestamp()
+                asked = self._clock()
             with tf.control_dependencies([asked]):
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-                waited += tf.timestamp() - asked
+                waited += self._clock() - asked
             self._strategy.run(self._replica_step, args=(batch, rates[index]))
             return index + 1, waited
 
@@ -224,6 +226,15 @@ class TrainSteps:
         if self._cut.frozen is not None:
             images = tf.stop_gradient(self._cut.frozen(images, training=False))
         return images, targets
+
+
+def _clock() -> Callable[[], tf.Tensor]:
+    """Seconds inside of compiled steps; stands still where op determinism forbids to ask."""
+    try:
+        tf.timestamp()
+    except tf.errors.FailedPreconditionError:
+        return lambda: tf.constant(0.0, tf.float64)
+    return tf.timestamp
 
 
 class EvaluationStep:
