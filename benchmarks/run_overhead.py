@@ -4,8 +4,7 @@
 
 Trains one stage as a run does, display and record apart, with a checkpoint every few seconds, and
 beside it the bare compiled step again and again on one batch of the same shape; the same network,
-process and minute. Then goes on from its checkpoint in a new stage state and says what the first
-step waited for. Wall and core time; the ratio of core times does not depend on neighbours as much.
+process and minute. Wall and core time; the ratio of core times does not depend on neighbours as much.
 """
 
 import os
