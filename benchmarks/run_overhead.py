@@ -4,7 +4,7 @@
 
 Trains one stage as a run does, display and record apart, with a checkpoint every few seconds, and
 beside it the bare compiled step again and again on one batch of the same shape; the same network,
-process and minute. Wall and core time; the ratio of core times does not depend on neighbours as much.
+process and minute. Wall and core time; the ratio of core times depends less on the neighbours.
 """
 
 import os
