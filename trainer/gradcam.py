@@ -31,6 +31,8 @@ class Looks:
     maps: np.ndarray
     """float32 [N, H, W] in [0, 1]; 1 is the strongest place of the photo, all 0 where nothing
     speaks for the class."""
+    aspects: np.ndarray
+    """float32 [N]: width over height of the photos."""
 
 
 class GradCam:
@@ -52,7 +54,7 @@ class GradCam:
             indices: of records in it, int64 [N].
             classes: whose evidence is wanted for each, [N].
         """
-        images, maps = [], []
+        images, maps, aspects = [], [], []
         for start in range(0, len(indices), _ROWS):
             wanted = np.asarray(indices[start : start + _ROWS], np.int64)
             padding = np.zeros(_ROWS - len(wanted), np.int64)
@@ -67,7 +69,26 @@ class GradCam:
             )
             images.append(np.clip(np.rint(seen), 0, 255).astype(np.uint8))
             maps.append(normalized(raw))
-        return Looks(images=np.concatenate(images), maps=np.concatenate(maps))
+            aspects.append(rows.aspects[: len(wanted)])
+        return Looks(
+            images=np.concatenate(images),
+            maps=np.concatenate(maps),
+            aspects=np.concatenate(aspects),
+        )
+
+
+def look_at_records(
+    run: "TrainedRun", data_dir: str, split_name: str, indices: np.ndarray, classes: np.ndarray
+) -> Looks:
+    """Looks at some records of a split; see `GradCam.look`."""
+    from tfrecords_builder.manifest import load_manifest
+    from trainer.input.canvases import Canvases, canvas_px_of
+
+    split = load_manifest(data_dir).splits[split_name]
+    canvases = Canvases(data_dir, split, canvas_px_of(run.image_px), "none")
+    looks = GradCam(run).look(canvases, indices, classes)
+    canvases.close()
+    return looks
 
 
 def normalized(maps: np.ndarray) -> np.ndarray:

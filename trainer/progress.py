@@ -130,3 +130,12 @@ def with_seconds(progress: Progress, stage: str, spent: Mapping[str, float]) -> 
     for what, amount in spent.items():
         row[what] = row.get(what, 0.0) + amount
     return dataclasses.replace(progress, seconds=seconds)
+
+
+def total_seconds(seconds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The time ledger summed over the stages: what -> seconds."""
+    spent: dict[str, float] = {}
+    for row in seconds.values():
+        for what, amount in row.items():
+            spent[what] = spent.get(what, 0.0) + amount
+    return spent

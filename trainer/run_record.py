@@ -12,7 +12,7 @@ from typing import Any
 
 from tfrecords_builder.manifest import Manifest
 from trainer.errors import RunFolderError
-from trainer.progress import Progress
+from trainer.progress import Progress, total_seconds
 from trainer.recipe import Recipe, Stage
 
 FILE_NAME = "run.json"
@@ -83,15 +83,11 @@ def make_run_record(
 
 def with_progress(record: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """The record with what the run has reached."""
-    total: dict[str, float] = {}
-    for row in progress.seconds.values():
-        for what, amount in row.items():
-            total[what] = total.get(what, 0.0) + amount
     return {
         **record,
         "history": [dataclasses.asdict(epoch) for epoch in progress.history],
         "seconds": progress.seconds,
-        "seconds_total": total,
+        "seconds_total": total_seconds(progress.seconds),
     }
 
 

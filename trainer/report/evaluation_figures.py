@@ -29,7 +29,7 @@ def confusion_figure(evaluation: Evaluation) -> NDArray[np.uint8]:
     part = matrix[np.ix_(shown, shown)]
     shares = part / np.maximum(matrix.sum(axis=1)[shown], 1)[:, None]
     side = 3.0 + 0.28 * len(shown)
-    figure = _new_figure(side + 1, side)
+    figure = new_figure(side + 1, side)
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the label's photos", fraction=0.046, pad=0.04)
@@ -48,7 +48,7 @@ def confusion_figure(evaluation: Evaluation) -> NDArray[np.uint8]:
             if count:
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=color)
-    return _pixels(figure)
+    return pixels_of(figure)
 
 
 def reliability_figure(evaluation: Evaluation, calibrated: Evaluation) -> NDArray[np.uint8]:
@@ -57,7 +57,7 @@ def reliability_figure(evaluation: Evaluation, calibrated: Evaluation) -> NDArra
     Returns:
         uint8 [H, W, 3], RGB.
     """
-    figure = _new_figure(6, 7)
+    figure = new_figure(6, 7)
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     curve.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as it should be")
     for name, each, color in (
@@ -77,7 +77,7 @@ def reliability_figure(evaluation: Evaluation, calibrated: Evaluation) -> NDArra
     curve.legend(loc="upper left")
     counts.set_xlabel("confidence")
     counts.set_ylabel("photos")
-    return _pixels(figure)
+    return pixels_of(figure)
 
 
 def classes_to_show(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -100,17 +100,19 @@ def _edges(bins: tuple[ReliabilityBin, ...]) -> list[float]:
     return [bins[0].low, *(part.high for part in bins)]
 
 
-def _new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float, dpi: int = _DPI) -> "Figure":
+    """A figure of inches that belongs to no screen."""
     # Not through pyplot: it keeps every figure and may look for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _pixels(figure: "Figure") -> NDArray[np.uint8]:
+def pixels_of(figure: "Figure") -> NDArray[np.uint8]:
+    """Draws it: uint8 [H, W, 3], RGB."""
     canvas = figure.canvas
     canvas.draw()
     return np.asarray(canvas.buffer_rgba(), np.uint8)[..., :3].copy()  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.report.evaluation_figures import new_figure, pixels_of
 from trainer.report.page_photos import most_confident_mistakes
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _NUM_SHOWN = 12
 _NUM_COLUMNS = 4
+_DPI = 90
 
 
 def mistakes_figure(
@@ -36,24 +38,15 @@ def mistakes_figure(
     Returns:
         uint8 [H, W, 3], RGB; None where nothing is wrong.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from tfrecords_builder.manifest import load_manifest
-    from trainer.gradcam import GradCam, overlay
-    from trainer.input.canvases import Canvases, canvas_px_of
+    from trainer.gradcam import look_at_records, overlay
 
     wrong = np.array(most_confident_mistakes(probabilities, labels, _NUM_SHOWN), np.int64)
     if not len(wrong):
         return None
     predicted = probabilities.argmax(axis=1)
-    split = load_manifest(data_dir).splits[split_name]
-    canvases = Canvases(data_dir, split, canvas_px_of(run.image_px), "none")
-    looks = GradCam(run).look(canvases, wrong, predicted[wrong])
-    canvases.close()
+    looks = look_at_records(run, data_dir, split_name, wrong, predicted[wrong])
     num_rows = -(-len(wrong) // _NUM_COLUMNS)
-    figure = Figure(figsize=(3.4 * _NUM_COLUMNS, 2.2 * num_rows), dpi=90, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(3.4 * _NUM_COLUMNS, 2.2 * num_rows, dpi=_DPI)
     for number, index in enumerate(wrong):
         axes = figure.add_subplot(num_rows, _NUM_COLUMNS, number + 1)
         image = looks.images[number]
@@ -61,5 +54,4 @@ def mistakes_figure(
         axes.set_axis_off()
         said, sure = class_names[predicted[index]], probabilities[index, predicted[index]]
         axes.set_title(f"{said} {sure:.0%}\nlabel: {class_names[labels[index]]}", fontsize=9)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba(), np.uint8)[..., :3].copy()
+    return pixels_of(figure)

@@ -37,19 +37,15 @@ def draw_pictures(
     run: "TrainedRun", data_dir: str, split_name: str, wanted: Sequence[tuple[int, int]]
 ) -> Pictures:
     """Draws photos with the evidence for a class, each pair once."""
-    from tfrecords_builder.manifest import load_manifest
-    from trainer.gradcam import GradCam, overlay
-    from trainer.input.canvases import Canvases, canvas_px_of
+    from trainer.gradcam import look_at_records, overlay
 
     pairs = sorted(set(wanted))
     if not pairs:
         return {}
     indices = np.array([index for index, _ in pairs])
-    split = load_manifest(data_dir).splits[split_name]
-    canvases = Canvases(data_dir, split, canvas_px_of(run.image_px), "none")
-    looks = GradCam(run).look(canvases, indices, np.array([name for _, name in pairs]))
-    aspects = canvases.gather(indices).aspects
-    canvases.close()
+    classes = np.array([name for _, name in pairs])
+    looks = look_at_records(run, data_dir, split_name, indices, classes)
+    aspects = looks.aspects
     # Only a squashed photo has lost its shape.
     if run.augmentation.resize != "squash":
         aspects = np.ones_like(aspects)

@@ -2,8 +2,8 @@
 
 import os
 
-from trainer.progress import Progress
-from trainer.report.tensorboard import FOLDER, total_seconds
+from trainer.progress import Progress, total_seconds
+from trainer.report.tensorboard import FOLDER
 from trainer.report.time_left import describe_seconds
 
 

@@ -15,7 +15,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from trainer.plan import StagePlan
-from trainer.progress import EpochRecord, Progress
+from trainer.progress import EpochRecord, Progress, total_seconds
 from trainer.report.run_text import data_text, recipe_text, settings_of, stages_text
 from trainer.vertex_environment import VertexEnvironment
 
@@ -165,12 +165,3 @@ class ProfiledSteps:
         if self._state == "traces":
             tf.profiler.experimental.stop()
             self._state = "done"
-
-
-def total_seconds(seconds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The time ledger summed over the stages: what -> seconds."""
-    spent: dict[str, float] = {}
-    for row in seconds.values():
-        for what, amount in row.items():
-            spent[what] = spent.get(what, 0.0) + amount
-    return spent

@@ -5,9 +5,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.trainer.making import make_recipe, make_stage
 from tests.trainer.report.observed import epoch_record, host_call
 from trainer.plan import plan_stages
-from trainer.progress import Progress
+from trainer.progress import Progress, total_seconds
 from trainer.report.run_text import recipe_text, settings_of
-from trainer.report.tensorboard import TensorBoardRun, total_seconds
+from trainer.report.tensorboard import TensorBoardRun
 
 STAGES = (
     make_stage(name="head", epochs=2, batch_size=10, learning_rate=1e-3),
