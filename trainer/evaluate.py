@@ -96,12 +96,11 @@ def _score_submission(submission: str, labels: str, public_fraction: float, seed
 
 def _write(run: "TrainedRun", data_dir: str, split: str, scored: "RunEvaluation") -> str:
     """Writes evaluation, TensorBoard events and, where decided, how to predict; returns a path."""
-    import tensorflow as tf
-
     from trainer.inference_settings import write_inference_settings
     from trainer.report.evaluation_tensorboard import write_evaluation
     from trainer.report.mistakes_figure import mistakes_figure
     from trainer.run_record import MODEL_FILE
+    from trainer.whole_files import write_whole
 
     is_published = run.weights_file == MODEL_FILE
     name = f"evaluation-{split}"
@@ -115,9 +114,7 @@ def _write(run: "TrainedRun", data_dir: str, split: str, scored: "RunEvaluation"
         **scored.to_json(),
     }
     path = os.path.join(run.run_dir, f"{name}.json")
-    with tf.io.gfile.GFile(path + ".part", "w") as file:
-        file.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
-    tf.io.gfile.rename(path + ".part", path, overwrite=True)
+    write_whole(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
     best = [epoch["step"] for epoch in run.record.get("history", ()) if epoch["is_best"]]
     predictions = scored.predictions
     probabilities = scored.settings.predict(predictions.views)

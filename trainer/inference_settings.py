@@ -18,6 +18,7 @@ from trainer.errors import RunFolderError
 from trainer.inference import softmax
 from trainer.metrics.calibration import apply_temperature, fit_temperature
 from trainer.metrics.choice import Candidate, Choice, choose_views
+from trainer.whole_files import write_whole
 
 FILE_NAME = "inference.json"
 SCHEMA_VERSION = 1
@@ -165,12 +166,9 @@ def load_inference_settings(run_dir: str, weights_sha256: str) -> InferenceSetti
 
 def write_inference_settings(run_dir: str, settings: InferenceSettings) -> str:
     """Writes the file whole or not at all and returns its path."""
-    import tensorflow as tf
-
     path = os.path.join(run_dir, FILE_NAME)
-    with tf.io.gfile.GFile(path + ".part", "w") as file:
-        file.write(json.dumps(settings.to_json(), indent=1, allow_nan=False) + "\n")
-    tf.io.gfile.rename(path + ".part", path, overwrite=True)
+    text = json.dumps(settings.to_json(), indent=1, allow_nan=False) + "\n"
+    write_whole(path, text.encode())
     return path
 
 

@@ -14,6 +14,7 @@ from tfrecords_builder.manifest import Manifest
 from trainer.errors import RunFolderError
 from trainer.progress import Progress, total_seconds
 from trainer.recipe import Recipe, Stage
+from trainer.whole_files import write_whole
 
 FILE_NAME = "run.json"
 SCHEMA_VERSION = 1
@@ -128,13 +129,9 @@ def load_run_record(run_dir: str) -> dict[str, Any]:
 
 
 def write_run_record(run_dir: str, record: Mapping[str, Any]) -> None:
-    """Writes `run.json` under a temporary name and renames it."""
-    import tensorflow as tf
-
+    """Writes `run.json` whole or not at all."""
     path = os.path.join(run_dir, FILE_NAME)
-    with tf.io.gfile.GFile(path + ".part", "w") as file:
-        file.write(json.dumps(record, indent=1) + "\n")
-    tf.io.gfile.rename(path + ".part", path, overwrite=True)
+    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def _versions() -> dict[str, str]:

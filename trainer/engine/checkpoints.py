@@ -13,6 +13,7 @@ import tensorflow as tf
 from trainer.engine.tensor_files import read_tensors, write_tensors
 from trainer.errors import DataError, TrainingError
 from trainer.progress import Progress
+from trainer.whole_files import write_whole
 
 FOLDER = "checkpoints"
 _SUFFIX = ".safetensors"
@@ -116,9 +117,7 @@ class Checkpoints:
     def _write_note(self, text: str) -> None:
         tf.io.gfile.makedirs(self._folder)
         path = os.path.join(self._folder, _NOTE)
-        with tf.io.gfile.GFile(path + ".part", "w") as file:
-            file.write(text)
-        tf.io.gfile.rename(path + ".part", path, overwrite=True)
+        write_whole(path, text.encode())
 
     def _names(self) -> list[str]:
         if not tf.io.gfile.isdir(self._folder):

@@ -14,6 +14,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from trainer.errors import DataError
+from trainer.whole_files import write_whole
 
 CHECKSUM = "sha256"
 _ALIGNMENT = 8
@@ -21,15 +22,11 @@ _ALIGNMENT = 8
 
 
 def write_tensors(path: str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes under a temporary name and renames; local or gs://."""
+    """Writes the file whole or not at all; local or gs://."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     data = safetensors.numpy.save(arrays, {**metadata, CHECKSUM: _checksum(arrays, metadata)})
     header, start = _sorted_header(data)
-    temporary = path + ".part"
-    with tf.io.gfile.GFile(temporary, "wb") as file:
-        file.write(header)
-        file.write(data[start:])
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    write_whole(path, header, data[start:])
 
 
 def read_tensors(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
