@@ -133,9 +133,9 @@ def with_seconds(progress: Progress, stage: str, spent: Mapping[str, float]) -> 
 
 
 def total_seconds(seconds: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The time ledger summed over the stages: what -> seconds."""
+    """The time ledger summed over the stages: what -> seconds, the longest first."""
     spent: dict[str, float] = {}
     for row in seconds.values():
         for what, amount in row.items():
             spent[what] = spent.get(what, 0.0) + amount
-    return spent
+    return dict(sorted(spent.items(), key=lambda item: -item[1]))

@@ -17,7 +17,8 @@ from absl import flags
 
 from tfrecords_builder import command_line, storage
 from trainer.errors import RunFolderError
-from trainer.report.page_facts import duration, ledger, stage_facts, status_of
+from trainer.report.durations import describe_seconds
+from trainer.report.page_facts import ledger, stage_facts, status_of
 from trainer.run_record import FILE_NAME, MODEL_FILE, SCHEMA_VERSION, differing_values
 
 _VERBS = ("list", "compare", "clean")
@@ -150,7 +151,7 @@ def list_text(runs: Sequence[StoredRun], root: str, sort: str = "name") -> str:
             run.record["settings"]["recipe"]["name"],
             run.record["data"]["name"],
             _score(run.accuracy),
-            duration(run.seconds),
+            describe_seconds(run.seconds),
             str(run.record["num_starts"]),
             _size(sum(run.files.values())),
             status_of(run.record),
@@ -166,7 +167,7 @@ def compare_text(left: StoredRun, right: StoredRun) -> str:
     rows += [
         ("status", status_of(left.record), status_of(right.record)),
         ("validation accuracy", _score(left.accuracy), _score(right.accuracy)),
-        ("time", duration(left.seconds), duration(right.seconds)),
+        ("time", describe_seconds(left.seconds), describe_seconds(right.seconds)),
         ("starts", str(left.record["num_starts"]), str(right.record["num_starts"])),
     ]
     stages = [{stage.name: stage for stage in stage_facts(run.record)} for run in (left, right)]

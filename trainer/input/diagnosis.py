@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.report.durations import describe_seconds
+
 SCHEMA_VERSION = 1
 _MIB = 2**20
 
@@ -123,7 +125,7 @@ def _advice(
         slower = need.num_examples / first - need.num_examples / wanted
         cores = math.ceil(num_cores * wanted / rates.decode_per_sec)
         return (
-            f"nothing to change: only the first epoch waits, {_duration(slower)} in all, "
+            f"nothing to change: only the first epoch waits, {describe_seconds(slower)} in all, "
             f"for decoding ({cores} cores would hide it)"
         )
     if limit == "decode":
@@ -185,7 +187,3 @@ def report_lines(rates: StageRates, need: StageNeed, diagnosis: Diagnosis) -> li
             f"this host {verdict}"
         )
     return [*lines, f"  {diagnosis.advice}"]
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from trainer.metrics import Evaluation
+from trainer.report.durations import describe_seconds
 from trainer.report.evaluation_figures import classes_to_show
 from trainer.report.page_charts import Curve, confusion_chart, line_chart, reliability_chart
 from trainer.report.page_facts import (
     borders,
     command_of,
     curves,
-    duration,
     ledger,
     stage_facts,
     status_of,
@@ -49,7 +49,7 @@ def render_page(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["duration"] = duration
+    environment.filters["duration"] = describe_seconds
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.4f}"
     environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.4f}"
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.progress import total_seconds
 from trainer.report.page_charts import Curve
 
 
@@ -101,24 +102,10 @@ def borders(record: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
 
 def ledger(record: Mapping[str, Any]) -> dict[str, float]:
     """Seconds by activity, over all stages and starts, the longest first."""
-    spent: dict[str, float] = {}
-    for row in record.get("seconds", {}).values():
-        for what, seconds in row.items():
-            spent[what] = spent.get(what, 0.0) + seconds
-    return dict(sorted(spent.items(), key=lambda item: -item[1]))
+    return total_seconds(record.get("seconds", {}))
 
 
 def command_of(record: Mapping[str, Any]) -> str:
     """The command that made the run, to be typed again."""
     _, *arguments = record["command"]
     return shlex.join(["python", "-m", "trainer.task", *arguments])
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `8.5 min` or `3 h 20 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.1f} min"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min"

@@ -3,8 +3,8 @@
 import os
 
 from trainer.progress import Progress, total_seconds
+from trainer.report.durations import describe_seconds
 from trainer.report.tensorboard import FOLDER
-from trainer.report.time_left import describe_seconds
 
 
 def print_summary(run_dir: str, data_dir: str, progress: Progress, seconds: float) -> None:
@@ -20,10 +20,8 @@ def print_summary(run_dir: str, data_dir: str, progress: Progress, seconds: floa
         else f", validation accuracy {best.val_accuracy:.4f} (loss {best.val_loss:.4f})"
     )
     print(f"finished in {describe_seconds(seconds)}{reached}")
-    longest_first = sorted(total_seconds(progress.seconds).items(), key=lambda item: -item[1])
-    print(
-        "time: " + ", ".join(f"{what} {describe_seconds(spent)}" for what, spent in longest_first)
-    )
+    spent = total_seconds(progress.seconds)
+    print("time: " + ", ".join(f"{what} {describe_seconds(secs)}" for what, secs in spent.items()))
     where = f"--run_dir={run_dir} --data={data_dir}"
     for command in (
         f"python -m trainer.evaluate {where} --split=val",

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from trainer.plan import StagePlan
 from trainer.progress import EpochRecord, Progress
-from trainer.report.time_left import describe_seconds, run_seconds_left, stage_seconds_left
+from trainer.report.durations import describe_seconds
+from trainer.report.time_left import run_seconds_left, stage_seconds_left
 
 if TYPE_CHECKING:
     from trainer.engine.rehearsal import RehearsedStage

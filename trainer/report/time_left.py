@@ -52,14 +52,6 @@ def run_seconds_left(
     return seconds
 
 
-def describe_seconds(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 05 min`."""
-    if seconds < 90:
-        return f"{max(0.0, seconds):.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def _passes(stage: Stage) -> float:
     if stage.cache_feature_views:
         return float(stage.cache_feature_views) / stage.epochs

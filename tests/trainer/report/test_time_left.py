@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.making import make_recipe, make_stage
 from trainer.plan import plan_stages
-from trainer.report.time_left import describe_seconds, run_seconds_left, stage_seconds_left
+from trainer.report.time_left import run_seconds_left, stage_seconds_left
 
 
 def plans_of(*stages):
@@ -46,11 +46,3 @@ def test_the_last_stage_s_time_is_the_run_s_time():
 def test_time_left_falls_with_every_step(step):
     (plan,) = plans_of(make_stage(name="a", epochs=3, batch_size=10))
     assert stage_seconds_left(plan, step + 1, 0.1, 2.0) < stage_seconds_left(plan, step, 0.1, 2.0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(-1, "0 s"), (45.4, "45 s"), (720, "12 min"), (3 * 3600 + 300, "3 h 05 min")],
-)
-def test_durations_are_written_for_people(seconds, text):
-    assert describe_seconds(seconds) == text
