@@ -40,11 +40,9 @@ def contend(name: str) -> None:
     """Builds a training step; then each line on stdin is a round, its seconds a line on stdout."""
     import numpy as np
 
-    from trainer.devices import make_strategy, require_tensorflow, split_cpu
+    from trainer.devices import make_strategy, require_tensorflow
 
     require_tensorflow()
-    if name == "mirrored":
-        split_cpu(FLAGS.num_replicas)
     strategy = make_strategy(name, FLAGS.num_replicas if name == "mirrored" else None)
 
     from trainer.engine.rehearsal import MadeExamples

@@ -1,12 +1,12 @@
 """From `--strategy` to a tf.distribute strategy, and a line that says what it truly runs on."""
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trainer.errors import ClusterError, DeviceError
@@ -74,7 +74,7 @@ def make_deterministic(seed: int) -> None:
 _START_UP_CHATTER = ("absl::InitializeLog", "oneDNN custom operations are on", "cpu_feature_guard")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _held_back_stderr(chatter: tuple[str, ...]) -> Iterator[None]:
     """Holds back what C++ code writes to stderr and lets through the lines that are not chatter.
 
@@ -206,6 +206,7 @@ def _make_mirrored(num_gpus: int, num_devices: int | None) -> "tf.distribute.Str
         return tf.distribute.MirroredStrategy([f"/gpu:{index}" for index in range(wanted)])
     if num_devices is None:
         raise DeviceError(_missing("mirrored", "no GPU is visible to TensorFlow"))
+    _split_cpu(num_devices)
     if len(tf.config.list_logical_devices("CPU")) < num_devices:
         raise DeviceError(
             f"--num_devices={num_devices} on CPUs needs as many logical devices, made before "
@@ -215,14 +216,18 @@ def _make_mirrored(num_gpus: int, num_devices: int | None) -> "tf.distribute.Str
     return tf.distribute.MirroredStrategy([f"/cpu:{index}" for index in range(num_devices)])
 
 
-def split_cpu(num_devices: int) -> None:
-    """Makes logical CPU devices; must come before anything else touches TensorFlow."""
+def _split_cpu(num_devices: int) -> None:
+    """Makes logical CPU devices, unless TensorFlow has started or others were made."""
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices
-    )
+    if tf.config.get_logical_device_configuration(cpu) is not None:
+        return
+    # TensorFlow has started, with the one device that it has by default.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices
+        )
 
 
 def _tf_config() -> dict:

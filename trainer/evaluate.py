@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfrecords_builder import command_line
-from trainer.devices import STRATEGIES, require_tensorflow
+from trainer.devices import STRATEGIES, is_chief, make_strategy, require_tensorflow
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -60,11 +60,10 @@ def main() -> None:
         return
     _require(("run_dir", "data"))
     require_tensorflow()
-    from trainer.devices import is_chief
-    from trainer.inference import TrainedRun, open_strategy
+    from trainer.inference import TrainedRun
     from trainer.run_evaluation import evaluate_run
 
-    strategy = open_strategy(values.strategy, values.num_devices, values.tpu)
+    strategy = make_strategy(values.strategy, values.num_devices, values.tpu)
     run = TrainedRun(values.run_dir, strategy, values.weights_file)
     scored = evaluate_run(run, values.data, values.split, values.tta)
     if is_chief(strategy):

@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from tfrecords_builder import command_line
-from trainer.devices import require_tensorflow
+from trainer.devices import make_strategy, require_tensorflow
 
 
 def define_flags() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     logging.set_verbosity(logging.ERROR)
     require_tensorflow()
     from trainer.exporting.exporting import Exporter, ExportRequest
-    from trainer.inference import TrainedRun, open_strategy
+    from trainer.inference import TrainedRun
 
     request = ExportRequest(
         data_dir=values.data,
@@ -58,9 +58,7 @@ def main() -> None:
         num_threads=values.num_threads,
         with_activation=values.class_activation,
     )
-    run = TrainedRun(
-        values.run_dir, open_strategy("cpu", None, "local"), values.weights_file, "float32"
-    )
+    run = TrainedRun(values.run_dir, make_strategy("cpu"), values.weights_file, "float32")
     Exporter(run, request).export()
     print(f"all of it in {request.out}")
 

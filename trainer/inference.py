@@ -13,7 +13,6 @@ import numpy as np
 
 from tfrecords_builder.manifest import Manifest, load_manifest
 from trainer.augment.config import IDENTITY, View
-from trainer.devices import make_strategy, split_cpu
 from trainer.errors import DataError, RunFolderError
 from trainer.recipe import Recipe, Stage
 from trainer.run_record import MODEL_FILE, load_run_record, recipe_from_json
@@ -175,18 +174,6 @@ class TrainedRun:
                 f"({len(self.classes)}); need the same in the same order; use the data that the "
                 "run was trained on"
             )
-
-
-def open_strategy(name: str, num_devices: int | None, tpu: str) -> "tf.distribute.Strategy":
-    """The strategy of `--strategy`, with logical CPU devices for `mirrored` where no GPU is.
-
-    Must be the first use of TensorFlow. Raises DeviceError as `make_strategy` does.
-    """
-    import tensorflow as tf
-
-    if name == "mirrored" and num_devices and not tf.config.list_physical_devices("GPU"):
-        split_cpu(num_devices)
-    return make_strategy(name, num_devices, tpu)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

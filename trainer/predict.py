@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from tfrecords_builder import command_line
-from trainer.devices import STRATEGIES, require_tensorflow
+from trainer.devices import STRATEGIES, is_chief, make_strategy, require_tensorflow
 from trainer.errors import DataError
 
 LABEL_FORMATS = ("names", "ids")
@@ -54,10 +54,8 @@ def main() -> None:
         weights=parse_weights(values.ensemble_weights),
     )
     require_tensorflow()
-    from trainer.devices import is_chief
-    from trainer.inference import open_strategy
 
-    strategy = open_strategy(values.strategy, values.num_devices, values.tpu)
+    strategy = make_strategy(values.strategy, values.num_devices, values.tpu)
     result = predict(request, strategy)
     if not is_chief(strategy):
         return

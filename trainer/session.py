@@ -22,7 +22,6 @@ from trainer.devices import (
     make_strategy,
     nvidia_is_near,
     require_tensorflow,
-    split_cpu,
 )
 from trainer.engine.ledger import TimeLedger
 from trainer.engine.stop import StopSignal, parse_duration
@@ -119,12 +118,6 @@ def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
     from trainer.report.tensorboard import ProfiledSteps, TensorBoardRun
     from trainer.report.terminal import TerminalProgress
 
-    if (
-        options.strategy == "mirrored"
-        and options.num_devices
-        and not tf.config.list_physical_devices("GPU")
-    ):
-        split_cpu(options.num_devices)
     strategy = make_strategy(options.strategy, options.num_devices, options.tpu)
     stop.release()
     plans = plan_stages(

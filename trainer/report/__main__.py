@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfrecords_builder import command_line, storage
-from trainer.devices import STRATEGIES, require_tensorflow
+from trainer.devices import STRATEGIES, make_strategy, require_tensorflow
 from trainer.errors import DataError, RunFolderError
 
 if TYPE_CHECKING:
@@ -46,11 +46,10 @@ def main() -> None:
             "table of many with: python -m trainer.runs list ROOT"
         )
     require_tensorflow()
-    from trainer.inference import open_strategy
     from trainer.report.page import Price, render_page
     from trainer.report.page_run import compare
 
-    strategy = open_strategy(values.strategy, None, "local")
+    strategy = make_strategy(values.strategy)
     pages: list[RunPage] = []
     runs: list[TrainedRun | None] = []
     for title, run_dir in zip(_TITLES, run_dirs, strict=False):

@@ -16,8 +16,9 @@ def run(tmp_path_factory, cars, fresh_weights):
     """A run folder of its own for the module; one network for all tests."""
     from tests.trainer.conftest import tiny_recipe
     from tfrecords_builder.manifest import load_manifest
+    from trainer.devices import make_strategy
     from trainer.engine.tensor_files import write_tensors
-    from trainer.inference import TrainedRun, open_strategy
+    from trainer.inference import TrainedRun
     from trainer.run_record import RunSettings, make_run_record, write_run_record
 
     folder = tmp_path_factory.mktemp("run")
@@ -33,7 +34,7 @@ def run(tmp_path_factory, cars, fresh_weights):
     # Louder than a fresh head, so that probabilities differ enough to show mistakes.
     arrays["head_logits/kernel"] = arrays["head_logits/kernel"] * 8
     write_tensors(str(folder / "model.safetensors"), arrays, {"image_px": "32"})
-    return TrainedRun(str(folder), open_strategy("cpu", None, "local"), precision="float32")
+    return TrainedRun(str(folder), make_strategy("cpu"), precision="float32")
 
 
 @pytest.fixture
@@ -221,8 +222,8 @@ def test_saved_models_turn_photos_upright(orientation, tmp_path: Path):
     from PIL import Image
 
     from tests.trainer.exporting.making import encode, make_contract, photo_of
-    from trainer.exporting.contract import prepare_photo
     from trainer.exporting.decoding import decode_and_prepare
+    from trainer.exporting.preparation import prepare_photo
 
     exif = Image.Exif()
     exif[0x0112] = orientation
