@@ -59,9 +59,12 @@ def _end_without_reader() -> NoReturn:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """Like absl's own, but a wrong flag is one line instead of the whole help text."""
+    """Like absl's own, but a wrong flag is one line instead of the whole help text, and --help is
+    no failure: a container whose command it is has done what was asked."""
     try:
         remaining: list[str] = flags.FLAGS(list(argv))
+    except SystemExit:  # of --help and its kin, with 1
+        sys.exit(0)
     except flags.Error as error:
         print(f"error: {error}; see --help", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
