@@ -1,6 +1,7 @@
 """Any of Pillow's pixel modes -> 8-bit RGB, with no silent guess about the range of values."""
 
-import numpy as np
+from typing import cast
+
 from PIL import Image, ImageCms
 
 TIFF_BITS_PER_SAMPLE = 258
@@ -26,7 +27,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if mode.startswith("I;16"):
         return _scale_grey(image, _declared_bits(image))
     if mode == "I":
-        low, high = np.asarray(image).min(), np.asarray(image).max()
+        low, high = cast(tuple[int, int], image.getextrema())
         if low < 0 or high > 0xFFFF:
             raise UnusablePixelsError(f"32-bit values from {low} to {high} have no known range")
         return _scale_grey(image, 16)
