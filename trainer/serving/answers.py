@@ -1,14 +1,10 @@
-"""What the service says: the JSON of `/v1/predict`, and refusals."""
+"""What the service says of photos: the JSON of `/v1/predict`."""
 
 import numpy as np
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from trainer.exporting.contract import Contract, PreparedPhoto
 from trainer.serving.predictor import Outputs
-
-PROBLEM = "application/problem+json"
-"""Media type of refusals, RFC 9457."""
 
 
 class ModelAnswer(BaseModel):
@@ -56,28 +52,6 @@ class PredictAnswer(BaseModel):
     photos: list[PhotoAnswer]
 
 
-class Problem(BaseModel):
-    """A refusal."""
-
-    title: str
-    status: int
-    detail: str
-
-
-class RefusalError(Exception):
-    """Ends a request with a status of HTTP and a reason.
-
-    Attributes:
-        status: 4xx or 503.
-        retry_after: seconds, where coming again helps.
-    """
-
-    def __init__(self, status: int, detail: str, retry_after: int | None = None):
-        super().__init__(detail)
-        self.status = status
-        self.retry_after = retry_after
-
-
 def describe_model(contract: Contract) -> ModelAnswer:
     """What answers tell of the model."""
     return ModelAnswer(
@@ -119,24 +93,3 @@ def describe_photo(
         height=photo.height,
         box=photo.box,
     )
-
-
-def refuse(status: int, detail: str, retry_after: int | None = None) -> JSONResponse:
-    """A refusal as a response."""
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    problem = Problem(title=TITLES[status], status=status, detail=detail)
-    return JSONResponse(problem.model_dump(), status, headers, media_type=PROBLEM)
-
-
-TITLES = {
-    400: "Not understood",
-    404: "Not here",
-    405: "Not this way",
-    408: "Too slow",
-    413: "Too large",
-    415: "Not a kind of body that is read here",
-    422: "Cannot be predicted",
-    429: "Busy",
-    500: "A defect of the service",
-    503: "Not now",
-}

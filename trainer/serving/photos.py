@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from trainer.serving.admission import Admission
-from trainer.serving.answers import RefusalError
+from trainer.serving.refusals import RefusalError
 
 _HOW = (
     "send photos as files of multipart/form-data, one photo as the body with its type "

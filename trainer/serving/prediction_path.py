@@ -1,0 +1,114 @@
+"""`POST /v1/predict`: from a request to its answer."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from trainer.serving.answers import PredictAnswer
+from trainer.serving.photos import BodyReader, JsonPhotos
+from trainer.serving.refusals import CLIENT_LEFT, TITLES, Problem, RefusalError
+from trainer.serving.service import Service
+
+PATH = "/v1/predict"
+_Result = TypeVar("_Result")
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {"photo": {"type": "array", "items": _BINARY["schema"]}},
+            }
+        },
+        "image/*": _BINARY,
+        "application/octet-stream": _BINARY,
+        "application/json": {"schema": JsonPhotos.model_json_schema(ref_template="{model}")},
+    },
+}
+
+
+def add_predict(app: FastAPI, service: Service) -> None:
+    """Adds the path to an application."""
+    num_classes = len(service.contract.classes)
+    refusals: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem, "description": TITLES[status]}
+        for status in (400, 408, 413, 415, 422, 429, 503)
+    }
+
+    @app.post(
+        PATH,
+        response_model=PredictAnswer,
+        response_model_exclude_none=True,
+        responses=refusals,
+        openapi_extra={"requestBody": _BODY},
+    )
+    async def predict(
+        request: Request,
+        top_k: Annotated[int, Query(ge=1, description="Classes a photo")] = 5,
+        activation: Annotated[bool, Query(description="Where the network looked")] = False,
+    ) -> Response:
+        """Names the most probable classes of one or several photos.
+
+        A photo that cannot be used has a `status` and a `reason` instead of classes. If no photo
+        of a request can be used, that is the status of the answer too.
+        """
+        settings = service.settings
+        service.admission.check()
+        reader = BodyReader(
+            request,
+            service.admission,
+            max_bytes=settings.max_body_bytes,
+            max_photos=settings.queue,
+            seconds=settings.timeout_s,
+        )
+        try:
+            photos = await reader.read()
+            with service.admission.photos_inside(len(photos)):
+                answers = await _unless_client_leaves(
+                    request,
+                    service.predict(
+                        photos, top_k=min(top_k, num_classes), with_activation=activation
+                    ),
+                    settings.timeout_s,
+                )
+        finally:
+            reader.let_go()
+        if answers is None:
+            return Response(status_code=CLIENT_LEFT)
+        statuses = [answer.status for answer in answers if answer.status is not None]
+        content = PredictAnswer(model=service.model, photos=answers).model_dump(exclude_none=True)
+        if len(statuses) < len(answers):
+            return JSONResponse(content)
+        reasons = "; ".join(dict.fromkeys(str(answer.reason) for answer in answers))
+        raise RefusalError(max(statuses), reasons)
+
+
+async def _unless_client_leaves(
+    request: Request, work: Awaitable[_Result], seconds: float
+) -> _Result | None:
+    """The result of the work, or None if the client is gone; then the work is given up."""
+
+    async def departure() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(departure())
+    try:
+        done, _ = await asyncio.wait(
+            (working, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if working in done:
+            return working.result()
+        if leaving in done:
+            return None
+        raise RefusalError(
+            503, f"no answer within {seconds:g} s; try again", retry_after=round(seconds)
+        )
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
