@@ -14,7 +14,8 @@ from tfrecords_builder import storage
 from tfrecords_builder.manifest import Split, load_manifest
 from tfrecords_builder.records import Record, read_records_at
 from trainer.errors import DataError
-from trainer.exporting.contract import Contract, prepare_photo
+from trainer.exporting.contract import Contract
+from trainer.exporting.preparation import prepare_photo
 from trainer.inference import EVALUATION_ROWS
 from trainer.inference_settings import InferenceSettings
 from trainer.input.canvases import Canvases, CanvasRows

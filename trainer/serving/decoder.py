@@ -3,8 +3,9 @@
 A small file can keep a decoder busy for hours (a progressive JPEG of many scans), ask for all
 memory, or hit a defect in native code. In a process of its own that costs one photo.
 
-Frames in both directions: lengths of a JSON head and of a body, then these. In: first the contract
-and the limits; then photos, in the body. Out: `pixels` in the body, or the reason in the head.
+Frames in both directions: lengths of a JSON head and of a body, then these. In: what the network
+wants in the head, the photo in the body. Out: size and box in the head and pixels in the body, or
+the reason in the head.
 """
 
 import json
@@ -17,33 +18,41 @@ from typing import Any, BinaryIO
 FRAME = struct.Struct(">II")
 
 
-def main() -> None:
-    """Answers frames until there are no more."""
-    inside, outside = sys.stdin.buffer, sys.stdout.buffer
-    from trainer.exporting.contract import Contract
+def main(max_pixels: int, decoder_mb: int) -> None:
+    """Answers frames until there are no more.
 
+    Args:
+        max_pixels: that a photo may declare.
+        decoder_mb: memory that one photo may take beyond that of the idle process, in MB.
+    """
+    inside, outside = sys.stdin.buffer, sys.stdout.buffer
+    from trainer.exporting.preparation import load_formats
+
+    load_formats()  # now, while nobody waits
     warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, which do not matter here
-    head, _ = _read(inside) or ({}, b"")
-    contract = Contract.from_json(head["contract"])
-    limit = _memory_now() + head["decoder_mb"] * 1_000_000
+    limit = _memory_now() + decoder_mb * 1_000_000
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     while frame := _read(inside):
-        _write(outside, *_decode(frame[1], contract, head["max_pixels"]))
+        _write(outside, *_decode(*frame, max_pixels))
 
 
-def _decode(encoded: bytes, contract: Any, max_pixels: int) -> tuple[dict[str, Any], bytes]:
-    from trainer.exporting.contract import PhotoError, PhotoTooLargeError, prepare_photo
+def _decode(
+    wanted: dict[str, Any], encoded: bytes, max_pixels: int
+) -> tuple[dict[str, Any], bytes]:
+    from trainer.exporting.contract import Geometry
+    from trainer.exporting.preparation import PhotoError, PhotoTooLargeError, prepare_square
 
+    geometry = Geometry(**wanted["geometry"])
     try:
-        photo = prepare_photo(encoded, contract, max_pixels)
+        square = prepare_square(encoded, geometry, wanted["image_px"], max_pixels)
     except PhotoTooLargeError as error:
         return {"status": 413, "reason": str(error)}, b""
     except PhotoError as error:
         if isinstance(error.__cause__, MemoryError):
             return {"status": 413, "reason": "needs more memory to decode than is allowed"}, b""
         return {"status": 422, "reason": str(error)}, b""
-    head = {"width": photo.width, "height": photo.height, "box": photo.box}
-    return head, photo.pixels.tobytes()
+    head = {"width": square.width, "height": square.height, "box": square.box}
+    return head, square.image.tobytes()
 
 
 def _memory_now() -> int:

@@ -3,9 +3,9 @@
 import asyncio
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from trainer.serving.decoder import FRAME
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from trainer.serving.decoder import main; main()"
+    "import sys; sys.path.insert(0, sys.argv[1]); from trainer.serving.decoder import main; "
+    "main(int(sys.argv[2]), int(sys.argv[3]))"
 )
 
 
@@ -31,70 +32,56 @@ class UnusablePhotoError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DecoderSettings:
-    """What each decoding process is told."""
+class DecoderLimits:
+    """What a photo may take."""
 
-    contract: Contract
     max_pixels: int
+    """That it may declare."""
     decoder_mb: int
-    """Memory that one photo may take beyond that of the idle process, in MB."""
+    """Memory beyond that of the idle process, in MB."""
     timeout_s: float
-    """For one photo."""
-
-    def head(self) -> dict[str, Any]:
-        """What the process reads first."""
-        return {
-            "contract": self.contract.to_json(),
-            "max_pixels": self.max_pixels,
-            "decoder_mb": self.decoder_mb,
-        }
 
 
 class DecoderPool:
-    """Some decoding processes; one that hangs or dies is replaced, at the price of its photo."""
+    """Some decoding processes; one that hangs or dies is replaced, at the price of its photo.
 
-    def __init__(self, settings: DecoderSettings, num_decoders: int):
-        self._decoders = [_Decoder(settings) for _ in range(num_decoders)]
+    They know no model, so they can start before it does. The processes live in `async with`.
+    """
+
+    def __init__(self, limits: DecoderLimits, num_decoders: int):
+        self._decoders = [_Decoder(limits) for _ in range(num_decoders)]
         self._idle: asyncio.LifoQueue[_Decoder] = asyncio.LifoQueue()
         for decoder in self._decoders:
             self._idle.put_nowait(decoder)
 
-    async def start(self) -> None:
+    async def __aenter__(self) -> Self:
         """Starts the processes; does not wait until they can work."""
         for decoder in self._decoders:
             await decoder.start()
+        return self
 
-    async def decode(self, encoded: bytes) -> PreparedPhoto:
-        """Decodes a photo as soon as a process is free.
+    async def __aexit__(self, *_: object) -> None:
+        """Ends the processes."""
+        for decoder in self._decoders:
+            await decoder.stop()
+
+    async def decode(self, encoded: bytes, contract: Contract) -> PreparedPhoto:
+        """Decodes a photo for the file of a contract as soon as a process is free.
 
         Raises:
             UnusablePhotoError: it cannot be used, whatever the cause.
         """
         decoder = await self._idle.get()
         try:
-            return await decoder.decode(encoded)
+            return await decoder.decode(encoded, contract)
         finally:
             self._idle.put_nowait(decoder)
 
-    async def close(self) -> None:
-        """Ends the processes."""
-        for decoder in self._decoders:
-            await decoder.stop()
-
-    @property
-    def process_ids(self) -> list[int]:
-        """Of the processes that run."""
-        return [process_id for decoder in self._decoders if (process_id := decoder.process_id)]
-
 
 class _Decoder:
-    def __init__(self, settings: DecoderSettings):
-        self._settings = settings
+    def __init__(self, limits: DecoderLimits):
+        self._limits = limits
         self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def process_id(self) -> int | None:
-        return self._process.pid if self._process else None
 
     async def start(self) -> asyncio.subprocess.Process:
         """Starts the process unless it runs."""
@@ -102,22 +89,24 @@ class _Decoder:
             # Out of reach of a Ctrl-C that is meant for us; it ends when its input does.
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", _START, _ROOT),
+                *(str(self._limits.max_pixels), str(self._limits.decoder_mb)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
-            self._send(self._process, self._settings.head(), b"")
         return self._process
 
-    async def decode(self, encoded: bytes) -> PreparedPhoto:
+    async def decode(self, encoded: bytes, contract: Contract) -> PreparedPhoto:
+        side = contract.image_px
+        wanted = {"geometry": asdict(contract.geometry), "image_px": side}
         try:
             process = await self.start()
-            async with asyncio.timeout(self._settings.timeout_s):
-                self._send(process, {}, encoded)
+            async with asyncio.timeout(self._limits.timeout_s):
+                self._send(process, wanted, encoded)
                 head, body = await self._receive(process)
         except TimeoutError:
             await self.stop()
-            seconds = self._settings.timeout_s
+            seconds = self._limits.timeout_s
             raise UnusablePhotoError(422, f"takes more than {seconds:g} s to decode") from None
         except (OSError, asyncio.IncompleteReadError):
             await self.stop()
@@ -128,7 +117,6 @@ class _Decoder:
             raise
         if "status" in head:
             raise UnusablePhotoError(head["status"], head["reason"])
-        side = self._settings.contract.image_px
         return PreparedPhoto(
             pixels=np.frombuffer(body, np.uint8).reshape(side, side, 3),
             width=head["width"],

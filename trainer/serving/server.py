@@ -1,24 +1,19 @@
 """From settings to a listening process, and to its end."""
 
 import asyncio
-import logging
-import signal
 import socket
-from types import FrameType
 
-import h11
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from trainer.serving.app import make_app
+from trainer.serving.decoding import DecoderLimits, DecoderPool
 from trainer.serving.predictor import load_predictor
-from trainer.serving.service import Service
 from trainer.serving.settings import (
     MAX_CONNECTIONS,
     ServiceSettings,
     SettingsError,
     num_cores,
 )
+
+_SHARE_FOR_DECODING = 0.5
+"""Of the time limit, for one photo."""
 
 
 def serve(model: str, host: str, port: int, settings: ServiceSettings, access_log: bool) -> None:
@@ -28,48 +23,36 @@ def serve(model: str, host: str, port: int, settings: ServiceSettings, access_lo
         ContractError, ModelError: the model cannot be served.
         SettingsError: the address cannot be had.
     """
-    listening = _listen(host, port)
-    threads = settings.threads or num_cores()
-    service = Service(load_predictor(model, threads), settings)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    described = service.model
-    print(
-        f"{described.id}: {described.backbone}, {described.num_classes} classes, "
-        f"{described.image_px} px, {threads} threads\nserving on {address}",
-        flush=True,
-    )
-    config = uvicorn.Config(
-        make_app(service),
-        http=_patient_for(settings.timeout_s),
-        ws="none",
-        access_log=access_log,
-        log_level=logging.INFO if access_log else logging.ERROR,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.timeout_s) + 1,
-    )
-    # uvicorn sends itself the signal again at the end; being stopped is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    asyncio.run(DrainingServer(config, service).serve(sockets=[listening]))
+    asyncio.run(_serve(model, _listen(host, port), settings, access_log))
     print("stopped; everything accepted was answered", flush=True)
 
 
-class DrainingServer(uvicorn.Server):
-    """Tells that it is not ready for a while before it stops to listen."""
+async def _serve(
+    model: str, listening: socket.socket, settings: ServiceSettings, access_log: bool
+) -> None:
+    threads = settings.threads or num_cores()
+    limits = DecoderLimits(
+        max_pixels=settings.max_pixels,
+        decoder_mb=settings.decoder_mb,
+        timeout_s=settings.timeout_s * _SHARE_FOR_DECODING,
+    )
+    # Decoders, model and web framework take about as long: they get ready side by side.
+    async with DecoderPool(limits, settings.decoders or num_cores()) as decoders:
+        loading = asyncio.get_running_loop().run_in_executor(None, load_predictor, model, threads)
+        from trainer.serving.service import Service
+        from trainer.serving.web_server import make_server
 
-    def __init__(self, config: uvicorn.Config, service: Service):
-        super().__init__(config)
-        self._service = service
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A second signal ends the wait."""
-        wait = 0.0 if self._service.draining else self._service.settings.drain_s
-        self._service.draining = True
-        if wait == 0:
-            super().handle_exit(sig, frame)
-            return
-        loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, wait, super().handle_exit, sig, frame)
+        service = Service(await loading, decoders, settings)
+        server = make_server(service, access_log)
+        host, port = listening.getsockname()[:2]
+        described = service.model
+        print(
+            f"{described.id}: {described.backbone}, {described.num_classes} classes, "
+            f"{described.image_px} px, {threads} threads\n"
+            f"serving on http://{f'[{host}]' if ':' in host else host}:{port}",
+            flush=True,
+        )
+        await server.serve(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -81,43 +64,3 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--host={host} --port={port} cannot be had ({error}); need a free port that this user "
             "may open; choose another --port"
         ) from error
-
-
-def _patient_for(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, which waits for ever for the rest of a head or of a refused body."""
-
-    class PatientProtocol(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > MAX_CONNECTIONS:
-                transport.abort()
-            self._watch()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch()
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._watch()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_timer()
-            super().connection_lost(exc)
-
-        def _watch(self) -> None:
-            """Starts the clock when the client owes us something, once for all that it owes."""
-            answered = self.cycle is None or self.cycle.response_complete
-            if not answered or self.conn.their_state is h11.DONE:
-                self._stop_timer()
-            elif self._timer is None:
-                self._timer = self.loop.call_later(seconds, self.transport.abort)
-
-        def _stop_timer(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-    return PatientProtocol

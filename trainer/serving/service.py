@@ -7,14 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from trainer.serving.admission import Admission
 from trainer.serving.answers import PhotoAnswer, describe_model, describe_photo
 from trainer.serving.batching import Batcher
-from trainer.serving.decoding import DecoderPool, DecoderSettings, UnusablePhotoError
+from trainer.serving.decoding import DecoderPool, UnusablePhotoError
 from trainer.serving.metrics import Metrics
 from trainer.serving.photos import SentPhoto
 from trainer.serving.predictor import Predictor
-from trainer.serving.settings import ServiceSettings, num_cores
-
-_SHARE_FOR_DECODING = 0.5
-"""Of the time limit, for one photo."""
+from trainer.serving.settings import ServiceSettings
 
 
 class Service:
@@ -22,10 +19,11 @@ class Service:
 
     Args:
         predictor: loaded.
+        decoders: running as long as the service does.
         settings: limits.
     """
 
-    def __init__(self, predictor: Predictor, settings: ServiceSettings):
+    def __init__(self, predictor: Predictor, decoders: DecoderPool, settings: ServiceSettings):
         self.settings = settings
         self.contract = predictor.contract
         self.model = describe_model(predictor.contract)
@@ -42,20 +40,11 @@ class Service:
             max_wait_s=settings.max_wait_ms / 1000,
             on_batch=self._on_batch,
         )
-        self._decoders = DecoderPool(
-            DecoderSettings(
-                contract=predictor.contract,
-                max_pixels=settings.max_pixels,
-                decoder_mb=settings.decoder_mb,
-                timeout_s=settings.timeout_s * _SHARE_FOR_DECODING,
-            ),
-            settings.decoders or num_cores(),
-        )
+        self._decoders = decoders
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Decoders and batches work inside of it."""
-        await self._decoders.start()
+        """Batches are computed inside of it."""
         batches = asyncio.create_task(self._batcher.run())
         try:
             yield
@@ -63,7 +52,6 @@ class Service:
             batches.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await batches
-            await self._decoders.close()
 
     async def predict(
         self, photos: Sequence[SentPhoto], *, top_k: int, with_activation: bool
@@ -78,7 +66,7 @@ class Service:
 
     async def _predict_one(self, sent: SentPhoto, top_k: int, with_activation: bool) -> PhotoAnswer:
         try:
-            photo = await self._decoders.decode(sent.encoded)
+            photo = await self._decoders.decode(sent.encoded, self.contract)
         except UnusablePhotoError as error:
             self.metrics.count_photo(error.status)
             return PhotoAnswer(name=sent.name, status=error.status, reason=str(error))

@@ -8,36 +8,29 @@ import pytest
 
 from tests.trainer.serving.running import make_contract, make_photo
 from trainer.exporting.contract import Geometry
-from trainer.serving.decoding import DecoderPool, DecoderSettings, UnusablePhotoError
+from trainer.serving.decoding import DecoderLimits, DecoderPool, UnusablePhotoError
 
-SETTINGS = DecoderSettings(
-    # More pixels than a pipe and its reader hold.
-    contract=make_contract(
-        image_px=600,
-        geometry=Geometry(resize="squash", center_fraction=1.0, pad_value=0, canvas_px=600),
-    ),
-    max_pixels=10**6,
-    decoder_mb=200,
-    timeout_s=20.0,
+LIMITS = DecoderLimits(max_pixels=10**6, decoder_mb=200, timeout_s=20.0)
+# More pixels than a pipe and its reader hold.
+CONTRACT = make_contract(
+    image_px=600,
+    geometry=Geometry(resize="squash", center_fraction=1.0, pad_value=0, canvas_px=600),
 )
 
 
 def test_who_gives_up_at_any_moment_does_not_cost_the_decoder():
     async def give_up_often() -> int:
-        pool = DecoderPool(SETTINGS, 1)
-        await pool.start()
-        await pool.decode(make_photo())
-        for turns in range(40):
-            decoding = asyncio.create_task(pool.decode(make_photo()))
-            # Turn by turn of the loop through the time in which the answer arrives.
-            for _ in range(turns):
-                time.sleep(0.002)
-                await asyncio.sleep(0)
-            decoding.cancel()
-            await asyncio.wait((decoding,))
-        width = (await pool.decode(make_photo(size=(7, 9)))).width
-        await pool.close()
-        return width
+        async with DecoderPool(LIMITS, 1) as pool:
+            await pool.decode(make_photo(), CONTRACT)
+            for turns in range(40):
+                decoding = asyncio.create_task(pool.decode(make_photo(), CONTRACT))
+                # Turn by turn of the loop through the time in which the answer arrives.
+                for _ in range(turns):
+                    time.sleep(0.002)
+                    await asyncio.sleep(0)
+                decoding.cancel()
+                await asyncio.wait((decoding,))
+            return (await pool.decode(make_photo(size=(7, 9)), CONTRACT)).width
 
     async def in_time() -> int:
         async with asyncio.timeout(60):
@@ -48,10 +41,11 @@ def test_who_gives_up_at_any_moment_does_not_cost_the_decoder():
 
 def test_a_photo_gets_no_other_photos_pixels():
     async def decode_together() -> list[tuple[int, int]]:
-        pool = DecoderPool(SETTINGS, 2)
         sizes = [(10 + index, 20) for index in range(12)]
-        decoded = await asyncio.gather(*(pool.decode(make_photo(size=size)) for size in sizes))
-        await pool.close()
+        async with DecoderPool(LIMITS, 2) as pool:
+            decoded = await asyncio.gather(
+                *(pool.decode(make_photo(size=size), CONTRACT) for size in sizes)
+            )
         return [(photo.width, photo.height) for photo in decoded]
 
     assert asyncio.run(decode_together()) == [(10 + index, 20) for index in range(12)]
@@ -59,11 +53,8 @@ def test_a_photo_gets_no_other_photos_pixels():
 
 def test_a_decoder_out_of_time_says_so():
     async def decode() -> None:
-        pool = DecoderPool(replace(SETTINGS, timeout_s=0.001), 1)
-        try:
-            await pool.decode(make_photo())
-        finally:
-            await pool.close()
+        async with DecoderPool(replace(LIMITS, timeout_s=0.001), 1) as pool:
+            await pool.decode(make_photo(), CONTRACT)
 
     with pytest.raises(UnusablePhotoError, match=r"takes more than 0\.001 s") as caught:
         asyncio.run(decode())
