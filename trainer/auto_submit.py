@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from tfrecords_builder.manifest import Manifest
 from trainer.engine.stop import StopSignal
 from trainer.errors import DataError, Preempted, RunFolderError
-from trainer.prediction import PredictionRequest, predict
+from trainer.prediction import predict
 from trainer.prediction_files import write_result
+from trainer.prediction_request import PredictionRequest
 from trainer.submission.board import Board
 from trainer.submission.connection import Connection
 from trainer.submission.errors import KaggleUnavailable, SubmissionError

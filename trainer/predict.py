@@ -42,8 +42,9 @@ def define_flags() -> None:
 
 def main() -> None:
     """Predicts as the flags say."""
-    from trainer.prediction import PredictionRequest, predict
+    from trainer.prediction import predict
     from trainer.prediction_files import write_result
+    from trainer.prediction_request import PredictionRequest
 
     values = flags.FLAGS
     request = PredictionRequest(

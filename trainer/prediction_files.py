@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tfrecords_builder.manifest import load_manifest
-from trainer.prediction import EnsemblePrediction
+from trainer.ensemble_prediction import EnsemblePrediction
 from trainer.submission.file import insert_missing, write_atomically, write_submission
 from trainer.submission.predictions import write_predictions
 

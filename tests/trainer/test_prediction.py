@@ -7,11 +7,13 @@ from PIL import Image
 from tests.trainer.folds import build_folds
 from tests.trainer.making import build_cars
 from trainer.augment.config import IDENTITY, View
+from trainer.ensemble_prediction import are_disjoint, put_together
 from trainer.errors import DataError
 from trainer.inference import TrainedRun
 from trainer.inference_settings import InferenceSettings, write_inference_settings
 from trainer.metrics.choice import Candidate
-from trainer.prediction import PredictionRequest, are_disjoint, predict, put_together
+from trainer.prediction import predict
+from trainer.prediction_request import PredictionRequest
 from trainer.submission.predictions import Predictions
 
 tf = pytest.importorskip("tensorflow")
