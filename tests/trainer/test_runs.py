@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from trainer.errors import RunFolderError
-from trainer.runs import compare_text, deletable, find_runs, list_text
+from trainer.runs import compare_text, list_text
+from trainer.stored_runs import deletable, find_runs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
