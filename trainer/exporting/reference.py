@@ -16,7 +16,6 @@ from tfrecords_builder.records import Record, read_records_at
 from trainer.errors import DataError
 from trainer.exporting.contract import Contract
 from trainer.exporting.preparation import prepare_photo
-from trainer.inference import EVALUATION_ROWS
 from trainer.inference_settings import InferenceSettings
 from trainer.input.canvases import Canvases, CanvasRows
 
@@ -94,7 +93,7 @@ def compute_reference(
     settings: InferenceSettings,
 ) -> Reference:
     """Runs the engine's own evaluation on both kinds of pixels."""
-    from trainer.engine.evaluation import Evaluator
+    from trainer.engine.evaluation import EVALUATION_ROWS, Evaluator
     from trainer.exporting.graph import on_prepared
     from trainer.input.canvases import canvas_px_of
 

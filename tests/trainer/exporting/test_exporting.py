@@ -141,7 +141,7 @@ def wrong_label_order(network):
 
 @pytest.mark.parametrize("plant", [wrong_scaling, wrong_label_order])
 def test_a_wrong_file_is_caught_and_not_kept(make_exporter, tmp_path, plant):
-    from trainer.exporting.exporting import ExportError
+    from trainer.exporting.proving import ExportError
 
     exporter = make_exporter()
     right, exporter.network = exporter.network, plant(exporter.network)

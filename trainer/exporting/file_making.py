@@ -1,0 +1,142 @@
+"""Writes and proves one file after the other of one network."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainer.augment.config import Augmentation
+from trainer.exporting.contract import Contract, append_contract
+from trainer.exporting.plain_network import PlainNetwork
+from trainer.exporting.proof import describe, worst_layers
+from trainer.exporting.proving import Proven, Prover
+from trainer.exporting.reference import read_photos
+from trainer.exporting.targets import KERAS, LITERT, ONNX, SAVED_MODEL, Target
+from trainer.inference_settings import InferenceSettings
+
+if TYPE_CHECKING:
+    from trainer.exporting.litert import LiteRtWriter
+
+SERVING_VERSION = "1"
+_CALIBRATION_SPLIT = "train"
+_MOST_CALIBRATION = 180
+_LAYER_PHOTOS = 4
+
+
+@dataclass(kw_only=True)
+class FileMaker:
+    """What all files of an export are made of, and what some of them share."""
+
+    network: PlainNetwork
+    augmentation: Augmentation
+    settings: InferenceSettings
+    contract: Contract
+    """Format and quantization are each file's own."""
+    prover: Prover
+    data_dir: str
+    """Its training split calibrates int8."""
+    with_activation: bool
+    """Write the evidence maps too."""
+    _litert: "LiteRtWriter | None" = field(default=None, init=False)
+    _calibration: np.ndarray | None = field(default=None, init=False)
+
+    def close(self) -> None:
+        """Removes what was written on the way."""
+        if self._litert is not None:
+            self._litert.close()
+            self._litert = None
+
+    def make(self, target: Target, path: Path) -> Proven:
+        """Writes a file and proves it.
+
+        Raises:
+            ExportError: it broke its bound, whatever was tried.
+        """
+        contract = replace(self.contract, format=target.format, quantization=target.quantization)
+        if target.format == LITERT:
+            return self._make_litert(target, contract, path)
+        if target.format == ONNX:
+            from trainer.exporting.onnx_file import onnx_model
+
+            model = onnx_model(self.network, self.augmentation, self.settings, contract)
+            path.write_bytes(model.SerializeToString())
+        elif target.format == KERAS:
+            from trainer.exporting.keras_file import keras_model, write_keras
+
+            write_keras(keras_model(self.network, self.augmentation, self.settings), contract, path)
+        else:
+            from trainer.exporting.saved_model import write_saved_model
+
+            write_saved_model(self._pixel_model(), contract, path / SERVING_VERSION)
+        proven = self.prover.run(path / SERVING_VERSION if target.format == SAVED_MODEL else path)
+        self.prover.require(proven.comparison, target.bound, target.name)
+        if target.format != SAVED_MODEL:
+            return proven
+        return replace(proven, encoded=self.prover.run_encoded(path / SERVING_VERSION))
+
+    def _make_litert(self, target: Target, contract: Contract, path: Path) -> Proven:
+        from trainer.exporting.litert import LiteRtWriter
+
+        if self._litert is None:
+            self._litert = LiteRtWriter(self._pixel_model())
+        if target.quantization == "int8":
+            return self._make_int8(self._litert, target, contract, path)
+        path.write_bytes(append_contract(self._litert.convert(target.quantization), contract))
+        proven = self.prover.run(path)
+        layers = self._worst(path)[0] if proven.comparison.broken(target.bound) else []
+        self.prover.require(proven.comparison, target.bound, target.name, layers)
+        return proven
+
+    def _make_int8(
+        self, writer: "LiteRtWriter", target: Target, contract: Contract, path: Path
+    ) -> Proven:
+        """Tries one remedy after the other."""
+        from trainer.exporting.litert import REMEDIES
+
+        tried: list[str] = []
+        tensors: list[str] = []
+        for remedy in REMEDIES:
+            if self._is_enhanced() and not remedy.float_ends:
+                continue  # Histograms and powers of grey levels are no matter for eight bits.
+            data = writer.quantize(remedy, self._calibration_photos(), tensors)
+            path.write_bytes(append_contract(data, contract))
+            proven = self.prover.run(path)
+            if not proven.comparison.broken(target.bound):
+                return replace(proven, remedy=remedy.name, tried=tuple(tried))
+            layers, tensors = self._worst(path)
+            tried.append(remedy.name)
+            print(describe(f"{target.name}, {remedy.name}", proven.comparison), flush=True)
+        self.prover.require(proven.comparison, target.bound, target.name, layers)
+        raise AssertionError("a broken bound is an error")
+
+    def _is_enhanced(self) -> bool:
+        config = self.augmentation
+        return "always" in (config.clahe, config.adaptive_gamma)
+
+    def _worst(self, path: Path) -> tuple[list[str], list[str]]:
+        """(layers, their tensors) of a LiteRT file, those that lose most first."""
+        import tensorflow as tf
+
+        from trainer.exporting.litert import layer_errors
+
+        pixels = self.prover.photos.pixels[:_LAYER_PHOTOS]
+        features = self._pixel_model().features(tf.constant(pixels))
+        errors = layer_errors(
+            path, {name: value.numpy() for name, value in features.items()}, pixels
+        )
+        ranked = worst_layers({name: error for name, (error, _) in errors.items()}, len(errors))
+        return ranked[:5], [errors[name][1] for name in ranked]
+
+    def _calibration_photos(self) -> np.ndarray:
+        if self._calibration is None:
+            photos = read_photos(
+                self.data_dir, _CALIBRATION_SPLIT, _MOST_CALIBRATION, self.contract
+            )
+            self._calibration = photos.pixels
+        return self._calibration
+
+    def _pixel_model(self) -> Any:
+        from trainer.exporting.graph import PixelModel
+
+        return PixelModel(self.network, self.augmentation, self.settings, self.with_activation)
