@@ -1,5 +1,6 @@
 """Unpacking the archive of a competition, checked, and recognising its parts."""
 
+import shlex
 import shutil
 import zipfile
 import zlib
@@ -16,6 +17,10 @@ class DownloadError(UserError):
     """Data that cannot be unpacked, or not where it was asked for."""
 
 
+class DamagedArchive(DownloadError):
+    """An archive whose bytes are not those that were packed."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
     """Where the builder finds its parts, relative to the folder; None for a part not found."""
@@ -27,6 +32,13 @@ class Layout:
 
     def builder_command(self, folder: Path, out: str) -> str | None:
         """The command that builds records of it; None if there are no labelled photos."""
+        flags = self.builder_flags(folder)
+        if flags is None:
+            return None
+        return shlex.join(["python", "-m", "tfrecords_builder", *flags, f"--out={out}"])
+
+    def builder_flags(self, folder: Path) -> tuple[str, ...] | None:
+        """The builder's flags for it, without --out; None if there are no labelled photos."""
         if self.images is None or self.labels is None:
             return None
         parts = {
@@ -35,8 +47,8 @@ class Layout:
             "test_images": self.test_images,
             "sample_submission": self.sample_submission,
         }
-        flags = [f"--{name}={folder / part}" for name, part in parts.items() if part is not None]
-        return " ".join(["python -m tfrecords_builder --source=csv", *flags, f"--out={out}"])
+        found = (f"--{name}={folder / part}" for name, part in parts.items() if part is not None)
+        return ("--source=csv", *found)
 
 
 def find_layout(names: list[str]) -> Layout:
@@ -66,7 +78,8 @@ def unpack(archive: Path, folder: Path, depth: int = 0) -> Iterator[tuple[str, i
     Files that are there with the right size and checksum are left as they are.
 
     Raises:
-      DownloadError: Damaged (it is then removed), no space, or a name that leads out of the folder.
+      DamagedArchive: It, or one inside of it.
+      DownloadError: No space, or a name that leads out of the folder.
     """
     try:
         with zipfile.ZipFile(archive) as source:
@@ -84,10 +97,9 @@ def unpack(archive: Path, folder: Path, depth: int = 0) -> Iterator[tuple[str, i
                 else:
                     yield path.relative_to(folder).as_posix(), member.file_size
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        archive.unlink(missing_ok=True)
-        raise DownloadError(
-            f"{archive.name} is damaged ({error}); a whole archive is needed; it was removed, "
-            "start the same command again to fetch it anew"
+        raise DamagedArchive(
+            f"{archive.name} is damaged ({error}); a whole archive is needed; start the same "
+            "command again, which fetches it anew"
         ) from None
 
 

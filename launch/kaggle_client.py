@@ -16,18 +16,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from launch.kaggle_errors import KaggleRefused, doctor_for, explain, with_doctor
 from launch.kaggle_package import launch_id
 from trainer.submission.connection import CallFailed, Connection, Unanswered
-from trainer.submission.errors import SubmissionError
-from trainer.submission.failures import SETTINGS_PAGE, Failure, Kind, error_for
 
 PAGE_SIZE = 100
 CODE_FILE = "session.py"
 _CHUNK_BYTES = 1 << 20
-
-
-class KaggleRefused(SubmissionError):
-    """Kaggle does not take what it was given; starting again as it is does not help."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,34 +66,9 @@ def print_line(line: str) -> None:
     print(line, file=sys.__stdout__, flush=True)
 
 
-def explain(failure: Failure, subject: str, num_tries: int = 1) -> SubmissionError:
-    """The error to end with, of calls about kernels and data sets."""
-    if failure.kind is Kind.NO_CREDENTIALS and os.environ.get("KAGGLE_API_TOKEN"):
-        return KaggleRefused(
-            "Kaggle does not accept the token in KAGGLE_API_TOKEN; a valid one is needed; make a "
-            f"new one at {SETTINGS_PAGE} and put it there"
-        )
-    if failure.kind is Kind.STATUS and not failure.is_transient and failure.status != 401:
-        said = f" ({failure.message})" if failure.message else ""
-        answered = f"Kaggle answered {failure.status}{said} while {failure.step}"
-        remedies = {
-            403: "the owner's token is needed, of an account with a verified phone number; look "
-            "at https://www.kaggle.com/settings",
-            404: f"{subject} and everything attached to it must exist and be visible to the "
-            "account; compare the names with their addresses",
-            409: "a name that nothing else of the account has is needed; give another --name",
-        }
-        what = remedies.get(
-            failure.status or 0,
-            "a request that Kaggle takes is needed; python -m launch.kaggle doctor may know more",
-        )
-        return KaggleRefused(f"{answered}; {what}")
-    return error_for(failure, subject, num_tries)
-
-
-def connect(subject: str, report: Callable[[str], None] = print_line) -> Connection:
-    """A connection whose errors speak of the kernel."""
-    return Connection(subject, report=report, explain=explain)
+def connect(subject: str) -> Connection:
+    """A connection for a verb: its errors speak of the kernel, and lead to the doctor."""
+    return Connection(subject, report=print_line, explain=with_doctor(explain))
 
 
 class Kernels:
@@ -164,7 +134,7 @@ class Kernels:
         if answer.error:
             raise KaggleRefused(
                 f"Kaggle did not save {metadata['id']} ({answer.error}); a kernel that it takes is "
-                "needed; python -m launch.kaggle doctor may know more"
+                f"needed; see what is missing: {doctor_for(metadata)}"
             )
         missing = [
             *(answer.invalid_dataset_sources or ()),
@@ -174,7 +144,7 @@ class Kernels:
             raise KaggleRefused(
                 f"Kaggle could not attach {', '.join(missing)} to {metadata['id']}; data that "
                 "exist and whose rules are accepted are needed; the session that started finds no "
-                "data and ends by itself; correct the names and push again"
+                f"data and ends by itself; see why: {doctor_for(metadata)}, then push again"
             )
         return int(answer.version_number)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.kaggle_client import KaggleRefused
-from launch.kaggle_kernel import STATE_FILE, sha256_of
+from launch.kaggle_contract import STATE_FILE, sha256_of
+from launch.kaggle_errors import KaggleRefused
 from launch.kaggle_record import FOLDER, LaunchError
 from trainer.submission.connection import CallFailed, Connection, Unanswered
 from trainer.submission.errors import KaggleUnavailable

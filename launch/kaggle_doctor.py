@@ -12,12 +12,14 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.kaggle_client import Kernels, connect
-from launch.kaggle_kernel import KernelSettings
+from launch.kaggle_client import Kernels, print_line
+from launch.kaggle_contract import KernelSettings
+from launch.kaggle_errors import explain
 from launch.kaggle_package import MAX_SCRIPT_BYTES, make_script, requirements
 from launch.kaggle_record import DEADLINES, MACHINES, load_launch
 from tfrecords_builder.errors import UserError
 from trainer.engine.stop import parse_duration
+from trainer.submission.connection import Connection
 
 MAX_CLOCK_SKEW_SECS = 300.0
 """Signed addresses are refused beyond about this."""
@@ -45,7 +47,8 @@ def define_flags() -> None:
 def main() -> None:
     """Prints every finding; exits with 2 if there is something to do."""
     values = flags.FLAGS
-    kernels = Kernels(connect(values.competition or "the kernel"))
+    subject = values.competition or "the kernel"
+    kernels = Kernels(Connection(subject, report=print_line, explain=explain))
     findings = diagnose(
         kernels,
         accelerator=values.accelerator,

@@ -9,14 +9,16 @@ off; every unpacked file is checked against the archive's checksum. A folder tha
 
 import json
 import os
-import sys
 import threading
 from pathlib import Path
 
 from absl import flags
 
-from launch.kaggle_archive import DownloadError, find_layout, unpack
+from launch.kaggle_archive import DamagedArchive, DownloadError, find_layout, unpack
+from launch.kaggle_client import print_line
+from launch.kaggle_errors import with_doctor
 from trainer.submission.connection import Connection
+from trainer.submission.failures import error_for
 from trainer.submission.file import write_atomically
 
 RECORD = "download.json"
@@ -33,17 +35,15 @@ def main() -> None:
     """Downloads the data and prints the command that builds records of it."""
     competition = flags.FLAGS.competition
     out = Path(flags.FLAGS.out or Path("data") / competition)
-    names = download(Connection(competition, report=_report), out)
+    explain = with_doctor(error_for, f" --competition={competition}")
+    names = download(Connection(competition, report=print_line, explain=explain), out)
     command = find_layout(names).builder_command(out, f"{out}-records")
     if command is None:
-        _report(f"no labelled photos recognised in {out}; look at its files and build as they need")
+        print_line(
+            f"no labelled photos recognised in {out}; look at its files and build as they need"
+        )
     else:
-        _report(f"build records of it with:\n{command}")
-
-
-def _report(line: str) -> None:
-    # To the real stdout: progress is reported while the client's own prints are caught.
-    print(line, file=sys.__stdout__, flush=True)
+        print_line(f"build records of it with:\n{command}")
 
 
 def download(connection: Connection, out: Path) -> list[str]:
@@ -61,7 +61,8 @@ def download(connection: Connection, out: Path) -> list[str]:
     Raises:
       SubmissionError: Kaggle refuses: no credentials, rules not accepted, no such competition.
       KaggleUnavailable: Kaggle cannot be reached, or the download broke off too often.
-      DownloadError: A damaged archive, no space, or a folder with another competition's data.
+      DownloadError: A damaged archive, which is then removed, no space, or a folder with another
+        competition's data.
     """
     finished = _finished(connection.competition, out)
     if finished is not None:
@@ -73,7 +74,11 @@ def download(connection: Connection, out: Path) -> list[str]:
         connection.call(
             lambda api: api.competition_download_files(connection.competition, path=str(out))
         )
-    sizes = dict(unpack(archive, out))
+    try:
+        sizes = dict(unpack(archive, out))
+    except DamagedArchive:
+        archive.unlink()
+        raise
     record = {"competition": connection.competition, "files": dict(sorted(sizes.items()))}
     write_atomically(out / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     archive.unlink()

@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from launch.kaggle_client import Kernels, connect
-from launch.kaggle_kernel import EXIT_UNFINISHED, RUN_FOLDER, SESSION_FILE, sha256_of
+from launch.kaggle_contract import EXIT_UNFINISHED, RUN_FOLDER, SESSION_FILE, sha256_of
 from launch.kaggle_record import FOLDER, Launch, LaunchError, load_launch, save_launch
 from trainer.submission.file import write_atomically
 

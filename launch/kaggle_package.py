@@ -12,7 +12,7 @@ import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
-from launch.kaggle_kernel import KernelSettings
+from launch.kaggle_contract import KernelSettings
 from tfrecords_builder.errors import UserError
 
 PACKAGES = ("launch", "tfrecords_builder", "trainer")

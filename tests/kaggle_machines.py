@@ -59,6 +59,8 @@ class Machines:
         default_factory=lambda: {"gpuQuota": (1.5, 30.0), "tpuQuota": (0.0, 20.0)}
     )
     """(used, allowed)."""
+    closed: set[str] = field(default_factory=set)
+    """Competitions whose data cannot be attached: their rules are not accepted."""
     internet_allowed: bool = True
     on_start: Callable[[Session], None] | None = None
     """Called with every session that starts: may run it."""
@@ -125,10 +127,15 @@ class Machines:
             raise Refused(400, "The kernel source must be less than 1 megabytes in size.")
         if body.get("dockerImage") or body.get("dockerImagePinningType"):
             return {"error": "a pinned docker image"}
+        for kind, hours in self.quota_hours.items():
+            used, allowed = hours
+            if used >= allowed and body.get(f"enable{kind[:3].title()}"):
+                return {"error": f"Maximum weekly quota of {allowed:.2f} hours reached."}
         sessions = self.kernels.setdefault(body["slug"], [])
         session = Session(number=len(sessions) + 1, request=body)
         sessions.append(session)
         missing = [name for name in body.get("datasetDataSources", ()) if name not in self.datasets]
+        closed = [name for name in body.get("competitionDataSources", ()) if name in self.closed]
         if self.on_start is not None:
             self.on_start(session)
         return {
@@ -136,6 +143,7 @@ class Machines:
             "url": f"https://www.kaggle.com/code/{body['slug']}",
             "versionNumber": session.number,
             **({"invalidDatasetSources": missing} if missing else {}),
+            **({"invalidCompetitionSources": closed} if closed else {}),
         }
 
     def _status(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """The stand-in of Kaggle and what talks to it, for the tests of the verbs."""
 
+import functools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from launch.kaggle_client import Kernels, explain
+import launch.kaggle_package
+from launch.kaggle_client import Kernels
 from launch.kaggle_datasets import Datasets
+from launch.kaggle_errors import Explain, explain, with_doctor
 from tests.kaggle_server import KaggleServer, redirected_client, sign_in
 from trainer.submission.connection import Connection
 
@@ -27,13 +32,19 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-def connection(lines: list[str]) -> Connection:
+def explanation() -> Explain:
+    """How refusals are explained: as the verbs do it."""
+    return with_doctor(explain)
+
+
+@pytest.fixture
+def connection(lines: list[str], explanation: Explain) -> Connection:
     return Connection(
         "train-b5",
-        timeouts_secs=(2, 0.6),
+        timeouts_secs=(2, 0.4),
         sleep=lambda _: None,
         report=lines.append,
-        explain=explain,
+        explain=explanation,
     )
 
 
@@ -45,3 +56,19 @@ def kernels(connection: Connection) -> Kernels:
 @pytest.fixture
 def datasets(connection: Connection) -> Datasets:
     return Datasets(connection)
+
+
+@pytest.fixture(scope="session")
+def packed_once() -> Iterator[None]:
+    """Packs the project, which takes a second, for the first script only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("launch.kaggle_package.pack", functools.cache(launch.kaggle_package.pack))
+        yield
+
+
+@pytest.fixture(scope="session")
+def empty_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a virtual environment that holds nothing, not even pip."""
+    folder = tmp_path_factory.mktemp("python") / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    return folder / "bin" / "python"

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,15 +82,15 @@ class Machine:
 
 
 def make_machine(
-    folder: Path, *, tpu_cores: int | None = None, aborts: bool = False, python: str | None = None
+    folder: Path, python: Path, *, tpu_cores: int | None = None, aborts: bool = False
 ) -> Machine:
     """Makes a machine.
 
     Args:
       folder: New folder for it.
+      python: To run scripts with; nothing is written into its environment.
       tpu_cores: How many its TensorFlow sees; None for no fake TensorFlow.
       aborts: Whether importing TensorFlow kills the process, as a libtpu that does not fit does.
-      python: To run scripts with; an empty virtual environment by default.
     """
     fakes = folder / "fakes"
     (fakes / "pip").mkdir(parents=True)
@@ -100,11 +99,7 @@ def make_machine(
     if tpu_cores is not None:
         text = _TENSORFLOW.format(num_devices=tpu_cores, aborts=aborts)
         (fakes / "tensorflow.py").write_text(text)
-    if python is None:
-        environment = folder / "environment"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-        python = str(environment / "bin" / "python")
-    return Machine(root=folder / "kaggle", fakes=fakes, python=Path(python))
+    return Machine(root=folder / "kaggle", fakes=fakes, python=python)
 
 
 def run_session(machine: Machine, session: Session) -> None:

@@ -7,13 +7,20 @@ import pytest
 from launch.kaggle_client import Kernels
 from launch.kaggle_datasets import Datasets
 from launch.kaggle_doctor import Finding, diagnose
-from launch.kaggle_push import PushRequest, push
+from launch.kaggle_errors import Explain, explain
+from launch.kaggle_push import push
+from launch.kaggle_request import PushRequest
 from tests.kaggle_server import KaggleServer
 
 
 @pytest.fixture(autouse=True)
 def small_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launch.kaggle_package.pack", lambda folder: b"the packages")
+
+
+@pytest.fixture
+def explanation() -> Explain:
+    return explain  # a doctor that sends to the doctor helps nobody
 
 
 def look(

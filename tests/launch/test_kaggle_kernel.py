@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from launch.kaggle_kernel import KernelSettings
+from launch.kaggle_contract import KernelSettings
+from launch.kaggle_environment import JOB_START_VARIABLE
 from launch.kaggle_package import make_script, requirements
 from tests.launch.kaggle_machine import make_machine
+from trainer.engine import stop
+
+pytestmark = pytest.mark.usefixtures("packed_once")
 
 
 def _script(accelerator: str = "tpu", **changes: object) -> str:
@@ -30,8 +34,10 @@ def _record(root: Path) -> dict:
     return json.loads((root / "working" / "session.json").read_text())
 
 
-def test_session_that_sees_its_eight_cores_goes_on_to_the_data(tmp_path: Path) -> None:
-    machine = make_machine(tmp_path, tpu_cores=8)
+def test_session_that_sees_its_eight_cores_goes_on_to_the_data(
+    tmp_path: Path, empty_python: Path
+) -> None:
+    machine = make_machine(tmp_path, empty_python, tpu_cores=8)
     done = machine.run(_script())
     assert "TensorFlow 2.19.1 sees 8 TPU devices" in done.stdout
     assert "no records and no labelled photos recognised" in done.stdout
@@ -40,9 +46,9 @@ def test_session_that_sees_its_eight_cores_goes_on_to_the_data(tmp_path: Path) -
 
 @pytest.mark.parametrize("cores", [0, 1, 4])
 def test_session_that_sees_fewer_cores_stops_before_it_looks_at_data(
-    tmp_path: Path, cores: int
+    tmp_path: Path, empty_python: Path, cores: int
 ) -> None:
-    machine = make_machine(tmp_path, tpu_cores=cores)
+    machine = make_machine(tmp_path, empty_python, tpu_cores=cores)
     done = machine.run(_script())
     assert done.returncode == 2
     assert f"sees {cores} TPU devices; 8 are needed" in done.stdout
@@ -50,22 +56,28 @@ def test_session_that_sees_fewer_cores_stops_before_it_looks_at_data(
     assert _record(machine.root)["exit_code"] == 2
 
 
-def test_tensorflow_that_aborts_is_told_and_stops_the_session(tmp_path: Path) -> None:
-    machine = make_machine(tmp_path, tpu_cores=8, aborts=True)
+def test_tensorflow_that_aborts_is_told_and_stops_the_session(
+    tmp_path: Path, empty_python: Path
+) -> None:
+    machine = make_machine(tmp_path, empty_python, tpu_cores=8, aborts=True)
     done = machine.run(_script())
     assert done.returncode == 2
     assert "TensorFlow could not look for the TPUs (exit code -6" in done.stdout
 
 
-def test_tensorflow_that_is_missing_is_told_and_stops_the_session(tmp_path: Path) -> None:
-    machine = make_machine(tmp_path)
+def test_tensorflow_that_is_missing_is_told_and_stops_the_session(
+    tmp_path: Path, empty_python: Path
+) -> None:
+    machine = make_machine(tmp_path, empty_python)
     done = machine.run(_script())
     assert done.returncode == 2
     assert "No module named 'tensorflow'" in done.stdout
 
 
-def test_the_pinned_tensorflow_goes_into_an_environment_of_its_own(tmp_path: Path) -> None:
-    machine = make_machine(tmp_path, tpu_cores=0)
+def test_the_pinned_tensorflow_goes_into_an_environment_of_its_own(
+    tmp_path: Path, empty_python: Path
+) -> None:
+    machine = make_machine(tmp_path, empty_python, tpu_cores=0)
     machine.run(_script())
     python = machine.root / "temp/staged-trainer/environment/bin/python"
     assert f'"--python", "{python}"' in machine.pip_calls
@@ -73,8 +85,8 @@ def test_the_pinned_tensorflow_goes_into_an_environment_of_its_own(tmp_path: Pat
     assert {"tensorflow-tpu==2.19.1", "libtpu==0.0.10"} <= set(installed)
 
 
-def test_image_without_a_tpu_keeps_its_own_tensorflow(tmp_path: Path) -> None:
-    machine = make_machine(tmp_path, tpu_cores=1)
+def test_image_without_a_tpu_keeps_its_own_tensorflow(tmp_path: Path, empty_python: Path) -> None:
+    machine = make_machine(tmp_path, empty_python, tpu_cores=1)
     done = machine.run(_script("gpu"))
     assert "sees 1 GPU devices; 2 are needed" in done.stdout
     assert "--python" not in machine.pip_calls
@@ -83,19 +95,25 @@ def test_image_without_a_tpu_keeps_its_own_tensorflow(tmp_path: Path) -> None:
     assert "simplejpeg" in installed
 
 
-def test_session_without_internet_says_where_the_switch_is(tmp_path: Path) -> None:
-    machine = make_machine(tmp_path, tpu_cores=8)
+def test_session_without_internet_says_where_the_switch_is(
+    tmp_path: Path, empty_python: Path
+) -> None:
+    machine = make_machine(tmp_path, empty_python, tpu_cores=8)
     (machine.fakes / "no-internet").touch()
     done = machine.run(_script())
     assert done.returncode == 2
     assert "verify the phone number" in done.stdout
 
 
-def test_data_set_with_another_state_is_refused(tmp_path: Path) -> None:
-    machine = make_machine(tmp_path, tpu_cores=8)
+def test_data_set_with_another_state_is_refused(tmp_path: Path, empty_python: Path) -> None:
+    machine = make_machine(tmp_path, empty_python, tpu_cores=8)
     old = machine.root / "input" / "train-b5-state"
     old.mkdir(parents=True)
     (old / "state.json").write_text('{"session": 1, "files": {}}')
     done = machine.run(_script(session=3, state_sha256="0" * 64))
     assert done.returncode == 2
     assert "no attached data set holds the state of session 2" in done.stdout
+
+
+def test_script_and_trainer_mean_the_same_start() -> None:
+    assert JOB_START_VARIABLE == stop.JOB_START_VARIABLE

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.kaggle_kernel import KernelSettings
+import launch.kaggle_package
+from launch.kaggle_contract import KernelSettings
 from launch.kaggle_package import (
     MAX_SCRIPT_BYTES,
     PACKAGES,
@@ -39,9 +40,12 @@ def _settings(**changes: object) -> KernelSettings:
     return KernelSettings(**{**fields, **changes})
 
 
+pytestmark = pytest.mark.usefixtures("packed_once")
+
+
 @pytest.fixture(scope="module")
-def packed() -> bytes:
-    return pack(REPOSITORY)
+def packed(packed_once: None) -> bytes:
+    return launch.kaggle_package.pack(REPOSITORY)
 
 
 def test_all_that_the_packages_hold_is_carried(packed: bytes) -> None:
@@ -56,8 +60,13 @@ def test_all_that_the_packages_hold_is_carried(packed: bytes) -> None:
     assert names == present
 
 
-def test_same_sources_give_the_same_bytes(packed: bytes) -> None:
-    assert pack(REPOSITORY) == packed
+def test_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        for name in sorted(("trainer/x.py", "launch/y.py"), reverse=folder == "b"):
+            (tmp_path / folder / name).parent.mkdir(parents=True)
+            (tmp_path / folder / name).write_text(name)
+            os.utime(tmp_path / folder / name, (ord(folder), ord(folder)))
+    assert pack(tmp_path / "a") == pack(tmp_path / "b")
 
 
 def test_script_fits_into_a_push_with_room_to_spare() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from launch.kaggle_client import Kernels
 from launch.kaggle_datasets import Datasets
-from launch.kaggle_push import PushRequest, push
+from launch.kaggle_push import push
 from launch.kaggle_record import LaunchError, load_launch
+from launch.kaggle_request import PushRequest
 from tests.kaggle_server import SIGNATURE, TOKEN, Fault, KaggleServer
 from tfrecords_builder.errors import UserError
 from trainer.submission.errors import KaggleUnavailable, SubmissionError
@@ -37,7 +38,7 @@ def request_(tmp_path: Path) -> PushRequest:
 
 @pytest.fixture
 def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("launch.kaggle_push.load_manifest", lambda folder: None)
+    monkeypatch.setattr("launch.kaggle_request.load_manifest", lambda folder: None)
     folder = tmp_path / "records"
     folder.mkdir()
     (folder / "manifest.json").write_text("{}")
@@ -183,7 +184,7 @@ def test_passing_fault_of_every_other_call_is_survived(
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [
-        (400, "doctor may know more"),
+        (400, "look at what was given"),
         (401, "make a new one at"),
         (403, "verified phone number"),
         (404, "everything attached to it must exist"),

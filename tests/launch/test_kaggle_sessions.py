@@ -13,8 +13,9 @@ from launch.kaggle_client import Kernels
 from launch.kaggle_datasets import Datasets
 from launch.kaggle_fetch import fetch
 from launch.kaggle_logs import follow
-from launch.kaggle_push import PushRequest, push
+from launch.kaggle_push import push
 from launch.kaggle_record import Launch, LaunchError, load_launch, save_launch
+from launch.kaggle_request import PushRequest
 from tests.kaggle_machines import Session
 from tests.kaggle_server import Fault, KaggleServer
 from trainer.submission.errors import KaggleUnavailable, SubmissionError
@@ -23,10 +24,16 @@ KERNEL = "driver/train-b5"
 FILES = {"run.json": b"{}", "model.safetensors": b"weights", "checkpoints/1.safetensors": b"1"}
 
 
-def leave(session: Session, files: dict[str, bytes], exit_code: int = 0, number: int = 1) -> None:
+def leave(
+    session: Session,
+    files: dict[str, bytes],
+    exit_code: int = 0,
+    number: int = 1,
+    name: str = "train-b5",
+) -> None:
     """Lets the session have ended with these files of its run's folder."""
     record = {
-        "name": "train-b5",
+        "name": name,
         "session": number,
         "start": 1,
         "exit_code": exit_code,

@@ -1,0 +1,126 @@
+"""Starting a session: the script and its settings, pushed once whatever is lost on the way."""
+
+import dataclasses
+from typing import Any
+
+from launch.kaggle_client import Kernels
+from launch.kaggle_contract import KernelSettings
+from launch.kaggle_package import launch_id as id_of
+from launch.kaggle_package import make_script, requirements
+from launch.kaggle_record import MACHINES, SESSION_LIMIT_SECS, Launch, LaunchError
+from launch.kaggle_request import PushRequest
+from trainer.engine.stop import parse_duration
+from trainer.submission.connection import CallFailed
+
+LIST_LAG_SECS = 10.0
+"""How long after a lost answer the kernel is looked for; it may show up late."""
+_GRACE_SECS = 900
+"""From the trainer's deadline to Kaggle's: to write the checksums of the outputs."""
+
+
+def start_session(
+    launch: Launch, state_sha256: str | None, kernels: Kernels, *, again: bool = False
+) -> Launch:
+    """Pushes the launch's session once, whatever is lost on the way; returns it with its version.
+
+    Raises:
+      LaunchError: Another session of the kernel is running.
+      SubmissionError: Kaggle refuses or cannot be reached.
+    """
+    connection = kernels.connection
+    script = make_script(session_settings(launch, launch.session, launch.start, state_sha256))
+    wanted = id_of(script) or ""
+    if connection.holds_secret(script):
+        raise LaunchError(
+            "a credential of yours is in what would be pushed; none may leave this machine; look "
+            "at the flags behind `--` and at --build"
+        )
+    there = kernels.state(launch.kernel)
+    if there is not None and there.launch_id != wanted:
+        running = kernels.session(launch.kernel)
+        if not running.is_over and running.status != "new_script" and not again:
+            raise LaunchError(
+                f"a session of {launch.kernel} is {running}; one at a time is needed; wait for it, "
+                "or give --again to start another one beside it"
+            )
+    num_failed = 0
+    while there is None or there.launch_id != wanted:
+        try:
+            version = kernels.push(_metadata(launch, state_sha256), script, _timeout_secs(launch))
+            connection.report(
+                f"session {launch.session} started: version {version} of {launch.kernel}, "
+                f"https://www.kaggle.com/code/{launch.kernel}"
+            )
+            break
+        except CallFailed as failed:
+            num_failed += 1
+            connection.wait_after(failed.failure, num_failed, at_least_secs=LIST_LAG_SECS)
+        there = kernels.state(launch.kernel)
+    else:
+        version = there.version
+        connection.report(
+            f"session {launch.session} was pushed already as version {version} of "
+            f"{launch.kernel}; it was not started a second time"
+        )
+    _check_switches(launch, kernels)
+    return dataclasses.replace(launch, launch_id=wanted, version=version)
+
+
+def _check_switches(launch: Launch, kernels: Kernels) -> None:
+    """Kaggle turns off without a word what an account may not have."""
+    there = kernels.state(launch.kernel)
+    if there is None:
+        return
+    if not there.internet:
+        kernels.connection.report(
+            "Warning: Kaggle turned the internet switch of the kernel off; pip needs it; verify "
+            "your phone number at https://www.kaggle.com/settings and push with --again"
+        )
+    machine = MACHINES[launch.accelerator]
+    if machine and there.machine and there.machine != machine:
+        kernels.connection.report(
+            f"Warning: Kaggle chose {there.machine} instead of {machine}; the session will stop "
+            "if it does not see what it needs; look at the quota: python -m launch.kaggle doctor"
+        )
+
+
+def session_settings(
+    source: PushRequest | Launch, session: int, start: int, state_sha256: str | None
+) -> KernelSettings:
+    """What the script of a session carries; `source` holds what all its sessions share."""
+    return KernelSettings(
+        name=source.name,
+        session=session,
+        start=start,
+        accelerator=source.accelerator,
+        recipe=source.recipe,
+        deadline=source.deadline,
+        trainer_flags=source.trainer_flags,
+        build_flags=source.build_flags,
+        requirements=requirements(source.accelerator),
+        state_sha256=state_sha256,
+    )
+
+
+def _metadata(launch: Launch, state_sha256: str | None) -> dict[str, Any]:
+    """kernel-metadata.json. No docker image: a pinned one makes a TPU push fail without a word."""
+    states = [launch.state_dataset] if state_sha256 else []
+    machine = MACHINES[launch.accelerator]
+    return {
+        "id": launch.kernel,
+        "title": launch.name.replace("-", " "),
+        "language": "python",
+        "kernel_type": "script",
+        "is_private": True,
+        "enable_gpu": launch.accelerator == "gpu",
+        "enable_tpu": launch.accelerator == "tpu",
+        "enable_internet": True,
+        "dataset_sources": [*launch.datasets, *states],
+        "competition_sources": list(launch.competitions),
+        **({"machine_shape": machine} if machine else {}),
+    }
+
+
+def _timeout_secs(launch: Launch) -> int:
+    limit = SESSION_LIMIT_SECS[launch.accelerator]
+    return min(limit, int(parse_duration(launch.deadline)) + _GRACE_SECS)
