@@ -16,11 +16,12 @@ from dataclasses import replace
 
 from absl import flags
 
-from launch.planning.accelerators import ACCELERATORS, load_accelerator
 from launch.planning.estimate import StageEstimate, estimate_stage, largest_replica_batch
 from launch.planning.measurements import load_input_rates, load_speed_factor
+from launch.planning.prices import USD_PER_HOUR
 from launch.planning.report import plan_json, report_lines
 from tfrecords_builder import command_line
+from trainer.accelerators import ACCELERATORS, load_accelerator
 from trainer.errors import DataError, RecipeError
 from trainer.plan import BATCH_SCALINGS, plan_stages
 from trainer.recipe import PRECISIONS, Recipe
@@ -98,7 +99,9 @@ def main() -> None:
             f"--stage={FLAGS.stage} is not in recipe {recipe.name}; need one of "
             f"{', '.join(stage.name for stage in recipe.stages)}; name one of them"
         )
-    usd = accelerator.usd_per_hour if FLAGS.usd_per_hour is None else FLAGS.usd_per_hour
+    usd = FLAGS.usd_per_hour
+    if usd is None:
+        usd = USD_PER_HOUR[accelerator.name]
     if FLAGS.json:
         plan = plan_json(estimates, accelerator, usd, assumptions)
     else:
@@ -118,8 +121,7 @@ def _compile(
     from dataclasses import asdict
     from pathlib import Path
 
-    from launch.planning.compiling import compile_stages, compiled_lines
-    from trainer.lowering.lower import LoweringRequest
+    from launch.planning.compiling import compile_stages, compiled_lines, lowering_request
     from trainer.lowering.processes import CompilerProcesses, default_cache_dir
     from trainer.lowering.topologies import load_topology
 
@@ -135,13 +137,8 @@ def _compile(
                 f"--stablehlo with {len(estimates)} stages; need one; add --stage=NAME"
             )
         plan = estimates[0].plan
-        request = LoweringRequest(
-            recipe=recipe,
-            stage=plan.stage.name,
-            num_examples=plan.num_examples,
-            num_classes=num_classes,
-            num_replicas=topology.num_replicas,
-            batch_scaling=FLAGS.batch_scaling,
+        request = lowering_request(
+            recipe, plan, num_classes=num_classes, batch_scaling=FLAGS.batch_scaling
         )
         processes.write_portable(request, FLAGS.stablehlo)
         if not FLAGS.json:

@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import flags
 
-from launch.planning.accelerators import PRICES_FROM, PRICES_SOURCE
+from launch.planning.prices import PRICES_FROM, PRICES_SOURCE
 from launch.vertex_machines import machine_like
 
 FLAGS = flags.FLAGS

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launch.planning.accelerators import ACCELERATORS
+from launch.planning.prices import USD_PER_HOUR
 from tfrecords_builder.errors import UserError
 
 
@@ -24,7 +24,7 @@ class Machine:
     num_hosts: int = 1
     """Of a TPU slice; more than one cannot be a spot job."""
     priced_as: tuple[int, str] | None = None
-    """So many of an accelerator of `launch.planning.accelerators`; None where that has no price."""
+    """So many of an machine of `launch.planning.prices`; None where that has no price."""
 
     @property
     def usd_per_hour(self) -> float | None:
@@ -32,7 +32,7 @@ class Machine:
         if self.priced_as is None:
             return None
         count, accelerator = self.priced_as
-        return count * ACCELERATORS[accelerator].usd_per_hour
+        return count * USD_PER_HOUR[accelerator]
 
     @property
     def is_tpu(self) -> bool:

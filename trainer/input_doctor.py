@@ -9,7 +9,7 @@ import os
 from absl import flags
 
 from tfrecords_builder import command_line, storage
-from trainer.input.diagnosis import ACCELERATORS
+from trainer.accelerators import ACCELERATORS
 
 FLAGS = flags.FLAGS
 
@@ -19,9 +19,8 @@ def define_flags() -> None:
     flags.DEFINE_string("data", None, "Folder with built records.", required=True)
     flags.DEFINE_string("recipe", None, "Name of a recipe, see trainer/recipes.", required=True)
     flags.DEFINE_multi_string("set", [], "Change of one field of the recipe; repeatable.")
-    flags.DEFINE_enum(
-        "accelerator", None, sorted(ACCELERATORS), "What is to be fed; its speed is estimated."
-    )
+    names = [name for name, device in ACCELERATORS.items() if device.kind != "cpu"]
+    flags.DEFINE_enum("accelerator", None, names, "What is to be fed; its speed is estimated.")
     flags.DEFINE_float(
         "images_per_sec", None, "What is to be fed, where you have measured it; for all stages.", 0
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from launch.planning.estimate import StageEstimate, largest_replica_batch
 from launch.planning.report import table
+from trainer.accelerators import load_accelerator
 from trainer.lowering.lower import LoweringRequest
 from trainer.lowering.processes import CompilerProcesses
 from trainer.lowering.program_report import CompiledProgram, OutOfMemory
@@ -44,6 +45,20 @@ class CompiledStage:
         return (self.largest.flops / self.largest_fitting) / (self.result.flops / rows) - 1
 
 
+def lowering_request(
+    recipe: Recipe, plan: StagePlan, *, num_classes: int, batch_scaling: str
+) -> LoweringRequest:
+    """What to lower for a stage as it is planned."""
+    return LoweringRequest(
+        recipe=recipe,
+        stage=plan.stage.name,
+        num_examples=plan.num_examples,
+        num_classes=num_classes,
+        num_replicas=plan.num_replicas,
+        batch_scaling=batch_scaling,
+    )
+
+
 def compile_stages(
     processes: CompilerProcesses,
     recipe: Recipe,
@@ -59,13 +74,8 @@ def compile_stages(
     """Compiles each stage as planned, then searches for its largest batch at low effort."""
     for estimate in estimates:
         plan = estimate.plan
-        request = LoweringRequest(
-            recipe=recipe,
-            stage=plan.stage.name,
-            num_examples=plan.num_examples,
-            num_classes=num_classes,
-            num_replicas=topology.num_replicas,
-            batch_scaling=batch_scaling,
+        request = lowering_request(
+            recipe, plan, num_classes=num_classes, batch_scaling=batch_scaling
         )
         result = processes.compile(processes.lower(request), topology, low_effort=low_effort)
         programs: dict[int, CompiledProgram] = {}
@@ -187,6 +197,4 @@ def compiled_lines(
 
 
 def _guess(recipe: Recipe, estimate: StageEstimate, topology: Topology) -> int:
-    from launch.planning.accelerators import load_accelerator
-
     return largest_replica_batch(recipe, estimate.plan, load_accelerator(topology.name))

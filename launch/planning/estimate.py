@@ -12,8 +12,8 @@ The constants are fitted to programs that the TPU compiler compiled, see docs/pl
 import math
 from dataclasses import dataclass, replace
 
-from launch.planning.accelerators import CPU_CORE_TFLOPS, Accelerator
 from launch.planning.networks import split_cost
+from trainer.accelerators import CPU_CORE_TFLOPS, Accelerator
 from trainer.plan import StagePlan
 from trainer.recipe import Recipe
 

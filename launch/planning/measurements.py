@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from launch.planning.accelerators import Accelerator
 from launch.planning.estimate import InputRates, estimate_stage
+from trainer.accelerators import Accelerator
 from trainer.errors import DataError, RunFolderError
 from trainer.plan import plan_stages
 from trainer.run_record import FILE_NAME, recipe_from_json

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from launch.planning.accelerators import PRICES_FROM, PRICES_SOURCE, Accelerator
 from launch.planning.estimate import StageEstimate
+from launch.planning.prices import KAGGLE_HOURS, PRICES_FROM, PRICES_SOURCE
+from trainer.accelerators import Accelerator
 
 
 def report_lines(
@@ -39,9 +40,9 @@ def report_lines(
     total = f"in all {seconds / 60:.0f} minutes on {accelerator.name}"
     if usd_per_hour:
         total += f", {usd_per_hour * seconds / 3600:.2f} USD at {usd_per_hour:.2f} an hour"
-    if accelerator.kaggle_hours:
-        share = seconds / 3600 / accelerator.kaggle_hours
-        total += f", {share:.1%} of Kaggle's {accelerator.kaggle_hours:.0f} hours a week"
+    quota = KAGGLE_HOURS.get(accelerator.name)
+    if quota:
+        total += f", {seconds / 3600 / quota:.1%} of Kaggle's {quota:.0f} hours a week"
     lines.append(total)
     for estimate in estimates:
         if not estimate.fits:
@@ -65,15 +66,14 @@ def plan_json(
 ) -> dict[str, Any]:
     """The same as plain data."""
     seconds = sum(estimate.seconds for estimate in estimates)
+    quota = KAGGLE_HOURS.get(accelerator.name)
     return {
         "schema_version": 1,
         "accelerator": accelerator.name,
         "num_replicas": accelerator.num_replicas,
         "minutes": round(seconds / 60, 2),
         "usd": round(usd_per_hour * seconds / 3600, 2),
-        "kaggle_share": round(seconds / 3600 / accelerator.kaggle_hours, 4)
-        if accelerator.kaggle_hours
-        else None,
+        "kaggle_share": round(seconds / 3600 / quota, 4) if quota else None,
         "stages": [
             {
                 "name": estimate.plan.stage.name,

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.accelerators import ACCELERATORS
 from trainer.report.durations import describe_seconds
 
 SCHEMA_VERSION = 1
@@ -15,20 +16,6 @@ _MIB = 2**20
 EFFICIENCY = 0.07
 """Share of the peak that EfficientNets reach: a B5 at 224 px (2.4 G multiply-adds forward, three
 times that to train) at 7,500 photos a second on 8 v5e cores of 197 TFLOP/s each."""
-ACCELERATORS = {
-    "v3-8": 8 * 61.5,
-    "v5e-1": 197.0,
-    "v5e-4": 4 * 197.0,
-    "v5e-8": 8 * 197.0,
-    "T4": 65.0,
-    "2xT4": 130.0,
-    "P100": 18.7,
-    "V100": 125.0,
-    "L4": 121.0,
-    "A100": 312.0,
-    "H100": 989.0,
-}
-"""Peak 16-bit TFLOP/s, from the makers' data sheets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,12 +71,13 @@ def train_images_per_sec(accelerator: str, forward_macs: float, trained_macs: fl
     """Estimated photos a second: a forward pass, and twice the trained part of it backwards.
 
     Args:
-        accelerator: a key of `ACCELERATORS`.
+        accelerator: a GPU or TPU of `trainer.accelerators`.
         forward_macs: multiply-adds of the network for one photo.
         trained_macs: those of the blocks that the stage trains.
     """
     flops = 2 * (forward_macs + 2 * trained_macs)
-    return ACCELERATORS[accelerator] * 1e12 * EFFICIENCY / flops
+    device = ACCELERATORS[accelerator]
+    return device.num_replicas * device.peak_tflops * 1e12 * EFFICIENCY / flops
 
 
 def diagnose(rates: StageRates, need: StageNeed, num_cores: int) -> Diagnosis:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.planning.accelerators import ACCELERATORS, load_accelerator
 from launch.planning.compiling import find_largest
 from launch.planning.estimate import (
     InputRates,
@@ -19,6 +18,7 @@ from launch.planning.measurements import load_input_rates, load_speed_factor
 from launch.planning.networks import split_cost
 from launch.planning.report import plan_json, report_lines
 from tests.trainer.making import make_recipe, make_stage
+from trainer.accelerators import ACCELERATORS, load_accelerator
 from trainer.errors import DataError, DeviceError, RecipeError, RunFolderError
 from trainer.plan import plan_stages
 from trainer.recipes import load_recipe, recipe_names

@@ -87,8 +87,8 @@ def test_the_estimate_gives_the_figure_it_was_fitted_to() -> None:
 
 
 def test_a_frozen_network_costs_a_third() -> None:
-    whole = train_images_per_sec("T4", 1e9, 1e9)
-    assert train_images_per_sec("T4", 1e9, 0.0) == pytest.approx(3 * whole)
+    whole = train_images_per_sec("t4", 1e9, 1e9)
+    assert train_images_per_sec("t4", 1e9, 0.0) == pytest.approx(3 * whole)
 
 
 def test_the_measurements_are_plain_data() -> None:
