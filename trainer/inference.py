@@ -20,12 +20,6 @@ from trainer.run_record import MODEL_FILE, load_run_record, recipe_from_json
 if TYPE_CHECKING:
     import tensorflow as tf
 
-EVALUATION_ROWS = 32
-"""Rows that a replica computes at a time, always: short batches are padded. The kernels that a
-library picks, and with them the last bits of a logit, depend on the number of rows
-(EfficientNetV2-B0 at 64 px on a CPU: one row at a time gives logits that are up to 4e-7 off). The
-row's place and its neighbours made no difference."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitLogits:
@@ -150,7 +144,7 @@ class TrainedRun:
 
     def logits_of(self, canvases: Any, views: tuple[View, ...] = (IDENTITY,)) -> np.ndarray:
         """float32 [V, N, K] of anything that gathers like `Canvases`, in its order."""
-        from trainer.engine.evaluation import Evaluator
+        from trainer.engine.evaluation import EVALUATION_ROWS, Evaluator
 
         return np.stack(
             [
@@ -174,13 +168,6 @@ class TrainedRun:
                 f"({len(self.classes)}); need the same in the same order; use the data that the "
                 "run was trained on"
             )
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float64 probabilities [..., K] of logits [..., K]."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
 def _read_weights(run_dir: str, weights_file: str, recipe: Recipe) -> _Weights:

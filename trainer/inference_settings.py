@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from trainer.augment.config import IDENTITY, VIEWS, View
 from trainer.errors import RunFolderError
-from trainer.inference import softmax
 from trainer.metrics.calibration import apply_temperature, fit_temperature
 from trainer.metrics.choice import Candidate, Choice, choose_views
+from trainer.metrics.predictions import softmax
 from trainer.whole_files import write_whole
 
 FILE_NAME = "inference.json"

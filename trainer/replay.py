@@ -1,20 +1,27 @@
 """Runs the steps before a failure again, one by one: python -m trainer.replay CAPSULE."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tfrecords_builder import command_line
 from tfrecords_builder.errors import UserError
-from trainer.devices import STRATEGIES, require_tensorflow
+from trainer.devices import STRATEGIES, make_strategy, require_tensorflow
+from trainer.tpu import tpu_is_near
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("data", None, "Folder with the records, if they are not where they were.")
-flags.DEFINE_enum("strategy", "cpu", STRATEGIES, "What to run on.")
+flags.DEFINE_enum(
+    "strategy", "auto", STRATEGIES, "What to run on; by default as many replicas as the run had."
+)
+flags.DEFINE_integer("num_devices", None, "mirrored: how many GPUs (or logical CPU devices).", 1)
+
+_IDS_SHOWN = 5
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,23 +31,11 @@ def main(arguments: Sequence[str]) -> None:
     (folder,) = arguments
     require_tensorflow()
     from tfrecords_builder.manifest import load_manifest
-    from trainer.devices import make_strategy
     from trainer.engine.capsule import read_capsule
-    from trainer.engine.run import Run, RunOptions
-    from trainer.engine.stage_run import HostCall
-    from trainer.engine.stop import StopSignal
-    from trainer.errors import DataError, LossError
-    from trainer.plan import StagePlan, plan_stages
-    from trainer.progress import EpochRecord, Progress
+    from trainer.engine.replaying import replay_capsule
+    from trainer.errors import DataError
+    from trainer.initial_weights import make_initial_weights
     from trainer.run_record import recipe_from_json
-
-    class StepPrinter:
-        def on_steps(self, plan: StagePlan, progress: Progress, call: HostCall) -> None:
-            loss = call.metrics.loss
-            print(f"{plan.stage.name} step {progress.step}: mean loss of the epoch {loss:.6g}")
-
-        def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
-            print(f"{plan.stage.name} epoch {record.epoch} ends")
 
     facts = read_capsule(folder)
     data_dir = FLAGS.data or facts["data_dir"]
@@ -51,31 +46,45 @@ def main(arguments: Sequence[str]) -> None:
             "same records; name their folder with --data"
         )
     recipe = recipe_from_json(facts["recipe"])
-    strategy = make_strategy(FLAGS.strategy)
-    plans = plan_stages(
+    num_replicas = facts["num_replicas"]
+    strategy = _open_strategy(num_replicas)
+    if strategy.num_replicas_in_sync != num_replicas:
+        print(
+            f"note: {strategy.num_replicas_in_sync} replicas where the run had {num_replicas}: "
+            "losses agree within rounding, with batch_norm=train not even that"
+        )
+    seen = replay_capsule(
+        folder,
+        facts,
         recipe,
-        num_examples=manifest.splits["train"].num_examples,
-        num_replicas=strategy.num_replicas_in_sync,
+        manifest,
+        data_dir,
+        strategy,
+        make_initial_weights(recipe, manifest),
+        lambda plan, step, loss: print(
+            f"{plan.stage.name} step {step}: mean loss of the epoch {loss:.6g}", flush=True
+        ),
     )
-    with tempfile.TemporaryDirectory(prefix="replay-") as run_dir:
-        shutil.copytree(folder, run_dir, dirs_exist_ok=True)
-        try:
-            Run(
-                strategy=strategy,
-                recipe=recipe,
-                plans=plans[: [plan.stage.name for plan in plans].index(facts["stage"]) + 1],
-                manifest=manifest,
-                seed=facts["seed"],
-                options=RunOptions(run_dir=run_dir, data_dir=data_dir, max_steps_per_call=1),
-                initial_weights=lambda expected: {},
-                stop=StopSignal(None),
-                observers=(StepPrinter(),),
-            ).run()
-        except LossError as error:
-            step = int(os.path.basename(error.capsule))
-            print(f"seen again: {str(error).partition(';')[0]} (step {step} of the run)")
-            return
-    print("not seen again: the stage went through; a device or its kernels may differ")
+    if seen is None:
+        print("not seen again: the stage went through; a device or its kernels may differ")
+        return
+    print(
+        f"seen again: step {seen.step} of stage {facts['stage']!r}, mean loss of the epoch "
+        f"{seen.loss} (recorded: {facts['loss']} behind step {facts['batches'][-1]['step']})"
+    )
+    shown = ", ".join(seen.ids[:_IDS_SHOWN]) + (", ..." if len(seen.ids) > _IDS_SHOWN else "")
+    which = "the same as" if seen.same_photos else "NOT those"
+    print(f"its {len(seen.ids)} photos are {which} recorded: {shown}")
+
+
+def _open_strategy(num_replicas: int) -> "tf.distribute.Strategy":
+    import tensorflow as tf
+
+    if FLAGS.strategy != "auto" or FLAGS.num_devices or tpu_is_near():
+        return make_strategy(FLAGS.strategy, FLAGS.num_devices)
+    if num_replicas > 1:
+        return make_strategy("mirrored", num_replicas)
+    return make_strategy("gpu" if tf.config.list_physical_devices("GPU") else "cpu")
 
 
 if __name__ == "__main__":

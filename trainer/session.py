@@ -2,14 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from tfrecords_builder.manifest import Manifest, load_manifest
 from trainer.auto_submit import AutoSubmit, check_auto_submit, sleep_until_told, submit_run
@@ -26,9 +24,10 @@ from trainer.devices import (
 from trainer.engine.ledger import TimeLedger
 from trainer.engine.stop import StopSignal, parse_duration
 from trainer.errors import DataError, Preempted, RunFolderError
+from trainer.initial_weights import make_initial_weights
 from trainer.network.backbones import check_backbone
 from trainer.overrides import apply_overrides
-from trainer.plan import StagePlan, plan_stages, plan_table
+from trainer.plan import plan_stages, plan_table
 from trainer.recipe import Recipe
 from trainer.recipes import load_recipe
 from trainer.report.record_keeper import RecordKeeper
@@ -39,7 +38,7 @@ from trainer.vertex_environment import VertexEnvironment, copy_model
 if TYPE_CHECKING:
     import tensorflow as tf
 
-NO_WEIGHTS = "none"
+    from trainer.weights import LoadedWeights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +115,7 @@ def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
     from trainer.engine.workers import Workers
     from trainer.report.summary import print_summary
     from trainer.report.tensorboard import ProfiledSteps, TensorBoardRun
-    from trainer.report.terminal import TerminalProgress
+    from trainer.report.terminal import TerminalProgress, print_rehearsed
 
     strategy = make_strategy(options.strategy, options.num_devices, options.tpu)
     stop.release()
@@ -166,24 +165,21 @@ def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
         print(plan_table(plans, variables), flush=True)
         if on_tpu and recipe.precision == "float32":
             print("note: float32 on a TPU; --precision=mixed_bfloat16 is what its cores are for")
-    if options.rehearse_only or (
-        on_gpu or on_tpu if options.rehearse is None else options.rehearse
-    ):
-        with ledger.measure("rehearsal"):
-            _rehearse(strategy, recipe, plans, manifest, xla, chief)
-    if options.rehearse_only:
-        return
-    if workers.any((reason := stop.reason(0)) is not None):
-        raise Preempted(
-            f"stopped by {reason or 'another worker'} before the first step; nothing is lost; "
-            "start the same command again"
-        )
-    if chief and not record["num_starts"]:
-        from trainer.report.previews import write_previews
+    is_first_start = not record["num_starts"]
 
-        write_previews(options.run_dir, recipe, manifest, options.data_dir, options.seed)
+    def before_first_step() -> None:
+        if workers.any((reason := stop.reason(0)) is not None):
+            raise Preempted(
+                f"stopped by {reason or 'another worker'} before the first step; nothing is lost; "
+                "start the same command again"
+            )
+        if chief and is_first_start:
+            from trainer.report.previews import write_previews
+
+            write_previews(options.run_dir, recipe, manifest, options.data_dir, options.seed)
+
     record["num_starts"] += 1
-    keeper = RecordKeeper(options.run_dir, record) if chief else None
+    keeper = RecordKeeper(options.run_dir, record) if chief and not options.rehearse_only else None
     display = TerminalProgress(plans, stop.secs_left, options.quiet, options.verbose)
     profiled = (ProfiledSteps(options.run_dir),) if options.profile else ()
     run = Run(
@@ -199,15 +195,23 @@ def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
             checkpoint_secs=checkpoint_secs,
             max_rollbacks=options.max_rollbacks,
             compile_with_xla=xla,
+            rehearses=on_gpu or on_tpu if options.rehearse is None else options.rehearse,
         ),
-        initial_weights=_initial_weights(recipe, manifest, keeper),
+        initial_weights=make_initial_weights(
+            recipe, manifest, functools.partial(_note_weights, keeper)
+        ),
         stop=stop,
         observers=(keeper, display, TensorBoardRun(options.run_dir, record, plans), *profiled)
         if keeper is not None
         else (),
         ledger=ledger,
         announce=(lambda line: None) if options.quiet else print,
+        on_rehearsed=print_rehearsed,
+        before_first_step=before_first_step,
     )
+    if options.rehearse_only:
+        run.rehearse()
+        return
     with display if chief else contextlib.nullcontext(), workers.names_a_lost_worker():
         progress = run.run()
     if keeper is not None:
@@ -230,23 +234,6 @@ def _submit(
     stop: StopSignal,
 ) -> None:
     submit_run(wanted, options.run_dir, options.data_dir, strategy, sleep_until_told(stop))
-
-
-def _rehearse(
-    strategy: "tf.distribute.Strategy",
-    recipe: Recipe,
-    plans: tuple[StagePlan, ...],
-    manifest: Manifest,
-    xla: bool,
-    prints: bool,
-) -> None:
-    from trainer.engine.rehearsal import rehearse
-    from trainer.report.terminal import print_rehearsed
-
-    validation = manifest.splits.get("val")
-    num_validation = max(1, validation.num_examples if validation else 1)
-    report = print_rehearsed if prints else lambda stage: None
-    rehearse(strategy, recipe, plans, len(manifest.classes), num_validation, xla, report)
 
 
 def resolve_recipe(options: SessionOptions) -> Recipe:
@@ -309,23 +296,12 @@ def _open_run(
     }
 
 
-def _initial_weights(
-    recipe: Recipe, manifest: Manifest, keeper: RecordKeeper | None
-) -> Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, np.ndarray]]:
-    def load(expected: Mapping[str, tuple[int, ...]]) -> Mapping[str, np.ndarray]:
-        if recipe.weights == NO_WEIGHTS:
-            return {}
-        from trainer.weights import load_weights
-
-        loaded = load_weights(recipe.weights, recipe.backbone, expected, classes=manifest.classes)
-        if keeper is not None:
-            print(
-                f"weights: {loaded.description}, {len(loaded.arrays)} of {len(expected)} variables "
-                "filled"
-            )
-            for note in loaded.notes:
-                print(f"weights: {note}")
-            keeper.add(weights=loaded.lineage())
-        return loaded.arrays
-
-    return load
+def _note_weights(keeper: RecordKeeper | None, loaded: "LoadedWeights", num_variables: int) -> None:
+    if keeper is None:
+        return
+    print(
+        f"weights: {loaded.description}, {len(loaded.arrays)} of {num_variables} variables filled"
+    )
+    for note in loaded.notes:
+        print(f"weights: {note}")
+    keeper.add(weights=loaded.lineage())

@@ -8,7 +8,7 @@ import pytest
 
 from trainer.augment.config import IDENTITY, View
 from trainer.errors import DataError, RunFolderError
-from trainer.inference import EVALUATION_ROWS, TrainedRun
+from trainer.inference import TrainedRun
 from trainer.metrics import evaluate_predictions
 
 tf = pytest.importorskip("tensorflow")
@@ -33,6 +33,8 @@ def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
 
 
 def test_replicas_change_no_bit_of_a_logit(cars, write_run, fresh_weights) -> None:
+    from trainer.engine.evaluation import EVALUATION_ROWS
+
     run_dir = write_run("run", fresh_weights(0))
     results = [TrainedRun(run_dir, on(number)).logits(str(cars), "train") for number in (1, 2)]
     alone = results[0]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from trainer.augment.config import IDENTITY, View
 from trainer.errors import RunFolderError
-from trainer.inference import softmax
 from trainer.inference_settings import (
     ALL_VIEWS,
     InferenceSettings,
@@ -21,6 +20,7 @@ from trainer.inference_settings import (
 from trainer.metrics import evaluate_predictions
 from trainer.metrics.choice import Candidate
 from trainer.metrics.ensemble import Space
+from trainer.metrics.predictions import softmax
 
 MIRRORED = InferenceSettings(
     weights_sha256="abc",

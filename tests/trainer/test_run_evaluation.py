@@ -5,10 +5,11 @@ import pytest
 from tests.trainer.making import build_cars
 from trainer.augment.config import IDENTITY, View
 from trainer.errors import DataError
-from trainer.inference import TrainedRun, softmax
+from trainer.inference import TrainedRun
 from trainer.inference_settings import InferenceSettings, write_inference_settings
 from trainer.metrics import evaluate_predictions
 from trainer.metrics.choice import Candidate
+from trainer.metrics.predictions import softmax
 from trainer.run_evaluation import evaluate_run
 
 tf = pytest.importorskip("tensorflow")

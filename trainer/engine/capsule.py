@@ -7,12 +7,14 @@ RUN/capsules/<step>/capsule.json    stage, steps, rates, loss, record ids, setti
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from trainer.errors import RunFolderError
+from trainer.input.canvases import Canvases
+from trainer.order import Order
 
 FOLDER = "capsules"
 FILE_NAME = "capsule.json"
@@ -43,6 +45,25 @@ def write_capsule(
     with tf.io.gfile.GFile(os.path.join(folder, FILE_NAME), "w") as file:
         file.write(json.dumps(facts, indent=1) + "\n")
     return folder
+
+
+def describe_batches(
+    order: Order, canvases: Canvases, steps: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The photos of some steps: epochs, record indices and ids, as JSON data."""
+    batches = [(step, order.batch(step)) for step in steps]
+    # Names become known by reading, and other workers have read their part of the batches.
+    for _, rows in batches:
+        canvases.gather(rows.indices)
+    return [
+        {
+            "step": step,
+            "epochs": rows.epochs.tolist(),
+            "indices": rows.indices.tolist(),
+            "ids": [canvases.ids[index] for index in rows.indices],
+        }
+        for step, rows in batches
+    ]
 
 
 def read_capsule(folder: str) -> dict[str, Any]:

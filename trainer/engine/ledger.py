@@ -18,7 +18,10 @@ class TimeLedger:
 
     def __init__(self, started: float | None = None) -> None:
         self.started = time.monotonic() if started is None else started
+        self.is_restart = False
+        """Until the first step: what is prepared was there before, so the time is lost."""
         self._spent: dict[str, float] = {}
+        self._prepared: dict[str, float] = {}
         self._taken_at = self.started
 
     @contextmanager
@@ -29,6 +32,26 @@ class TimeLedger:
             yield
         finally:
             self.add(what, time.monotonic() - start)
+
+    @contextmanager
+    def prepare(self, what: str) -> Iterator[None]:
+        """`measure` for what leads to the next first step; `take_prepared` tells of it."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add_prepared(what, time.monotonic() - start)
+
+    def add_prepared(self, what: str, seconds: float) -> None:
+        """Counts seconds of a preparation, in a restart as lost."""
+        self._prepared[what] = self._prepared.get(what, 0.0) + seconds
+        self.add(LOST if self.is_restart else what, seconds)
+
+    def take_prepared(self) -> dict[str, float]:
+        """Returns, by activity, what was prepared since the last call; the start is over then."""
+        prepared, self._prepared = self._prepared, {}
+        self.is_restart = False
+        return prepared
 
     def add(self, what: str, seconds: float) -> None:
         """Counts seconds that were measured elsewhere."""

@@ -1,25 +1,25 @@
 """Rehearsal: each stage's training and evaluation step once, at its real shapes, on made data.
 
 Out of memory shows in the first minutes and names the stage and what would fit, not in the last
-stage at hour six. Nothing of a rehearsal is kept: every stage builds its own state afterwards.
+stage at hour six. What a rehearsal has built and compiled is what the run then uses, with its
+weights put back.
 """
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import psutil
 import tensorflow as tf
 
-from trainer.engine.evaluation import Evaluator, evaluation_batch_of
-from trainer.engine.stage_state import StageState
+from trainer.engine.built_stage import BuildStage, BuiltStage
 from trainer.errors import DeviceError
 from trainer.input.canvases import CanvasRows, canvas_px_of
 from trainer.input.feed import train_feed
 from trainer.order import Order
-from trainer.plan import StagePlan, plan_stages
+from trainer.plan import StagePlan, fixed_recipe, plan_stages
 from trainer.recipe import Recipe
 
 _MIB = 2**20
@@ -63,43 +63,57 @@ class MadeExamples:
 def rehearse(
     strategy: tf.distribute.Strategy,
     recipe: Recipe,
-    plans: tuple[StagePlan, ...],
-    num_classes: int,
-    num_validation: int,
-    compile_with_xla: bool,
+    plans: Sequence[StagePlan],
+    build: BuildStage,
     on_stage: Callable[[RehearsedStage], None],
-) -> None:
-    """Rehearses all stages in order and reports each.
+) -> dict[int, BuiltStage]:
+    """Rehearses stages, the last one first, and reports each.
+
+    Returns:
+        The stages by index, compiled and as if they had just been built. Stages on kept features
+        are not among them: their steps are others. While a stage was tried, those behind it were
+        kept, as they are while it trains; where that was too much they are given up.
 
     Raises:
         DeviceError: a stage does not fit; names it and the micro-batch that does.
     """
-    for plan in plans:
+    kept: dict[int, BuiltStage] = {}
+    for plan in reversed(plans):
         try:
-            on_stage(
-                _rehearse_stage(
-                    strategy, recipe, plan, num_classes, num_validation, compile_with_xla
-                )
-            )
+            rehearsed, built = _try_giving_up(strategy, plan, build, kept)
         except tf.errors.ResourceExhaustedError as error:
-            fitting = _fitting_replica_batch(strategy, recipe, plan, num_classes, compile_with_xla)
+            fitting = _fitting_replica_batch(strategy, recipe, plan, build)
             raise DeviceError(_does_not_fit(plan, fitting)) from error
+        if not plan.stage.cache_feature_views:
+            kept[plan.index] = built
+        on_stage(rehearsed)
+    return kept
+
+
+def _try_giving_up(
+    strategy: tf.distribute.Strategy,
+    plan: StagePlan,
+    build: BuildStage,
+    kept: dict[int, BuiltStage],
+) -> tuple[RehearsedStage, BuiltStage]:
+    try:
+        return _rehearse_stage(strategy, plan, build)
+    except tf.errors.ResourceExhaustedError:
+        if not kept:
+            raise
+    kept.clear()
+    return _rehearse_stage(strategy, plan, build)
 
 
 def _rehearse_stage(
-    strategy: tf.distribute.Strategy,
-    recipe: Recipe,
-    plan: StagePlan,
-    num_classes: int,
-    num_validation: int,
-    compile_with_xla: bool,
-) -> RehearsedStage:
+    strategy: tf.distribute.Strategy, plan: StagePlan, build: BuildStage
+) -> tuple[RehearsedStage, BuiltStage]:
     before = _reset_memory()
-    # As in the run itself: the names of layers are part of what the compile cache goes by.
-    tf.keras.backend.clear_session()
     stage = replace(plan.stage, cache_feature_views=0)
     plan = replace(plan, stage=stage)
-    state = StageState(strategy, recipe, plan, num_classes, np.ones(num_classes), compile_with_xla)
+    built = build(plan)
+    state, evaluator = built.state, built.evaluator
+    fresh = state.in_host_memory()
     examples = MadeExamples(plan.num_examples, canvas_px_of(stage.image_px))
     order = Order(
         seed=0,
@@ -112,36 +126,32 @@ def _rehearse_stage(
     started = time.monotonic()
     state.steps.run(feed, rate)
     state.steps.read_metrics()
-    batch = evaluation_batch_of(num_validation, plan.num_replicas, plan.replica_batch)
-    evaluator = Evaluator(strategy, state.network.model, stage.augmentation, stage.image_px, batch)
     evaluator.logits(MadeExamples(1, examples.canvas_px))
     compiled = time.monotonic()
     state.steps.run(feed, rate)
     state.steps.read_metrics()
-    return RehearsedStage(
+    rehearsed = RehearsedStage(
         name=stage.name,
         compile_secs=compiled - started,
         step_secs=time.monotonic() - compiled,
         peak_mib=_peak_memory(before) / _MIB,
     )
+    state.restore(fresh)
+    return rehearsed, replace(built, is_compiled=True)
 
 
 def _fitting_replica_batch(
-    strategy: tf.distribute.Strategy,
-    recipe: Recipe,
-    plan: StagePlan,
-    num_classes: int,
-    compile_with_xla: bool,
+    strategy: tf.distribute.Strategy, recipe: Recipe, plan: StagePlan, build: BuildStage
 ) -> int | None:
     """The largest half, quarter, ... of the micro-batch that goes through; None if none does."""
     limit = plan.replica_batch // plan.num_micro_batches // 2
     while limit >= 1:
-        smaller = replace(recipe, max_replica_batch=limit, stages=(plan.stage,))
+        smaller = replace(fixed_recipe(recipe, (plan,)), max_replica_batch=limit)
         (candidate,) = plan_stages(
             smaller, num_examples=plan.num_examples, num_replicas=plan.num_replicas
         )
         try:
-            _rehearse_stage(strategy, smaller, candidate, num_classes, 1, compile_with_xla)
+            _rehearse_stage(strategy, candidate, build)
         except tf.errors.ResourceExhaustedError:
             limit //= 2
         else:

@@ -13,28 +13,28 @@ import tensorflow as tf
 
 from tfrecords_builder.manifest import Manifest
 from trainer.devices import is_chief
-from trainer.engine.capsule import capsule_folder, write_capsule
+from trainer.engine.built_stage import BuiltStage, build_stage
+from trainer.engine.capsule import capsule_folder, describe_batches, write_capsule
 from trainer.engine.checkpoints import FOLDER as CHECKPOINT_FOLDER
 from trainer.engine.checkpoints import Checkpoints
-from trainer.engine.evaluation import Evaluator, evaluation_batch_of
 from trainer.engine.features import FeatureViews, compute_feature_views
-from trainer.engine.ledger import LOST, TimeLedger
+from trainer.engine.ledger import TimeLedger
+from trainer.engine.rehearsal import RehearsedStage, rehearse
 from trainer.engine.stage_run import Observer, StageRun
 from trainer.engine.stage_state import StageState
 from trainer.engine.steps import MAX_STEPS_PER_CALL
 from trainer.engine.stop import StopSignal
-from trainer.engine.tensor_files import read_tensors, write_tensors
+from trainer.engine.tensor_files import read_tensors
+from trainer.engine.weight_files import WeightFiles
 from trainer.engine.workers import Workers
 from trainer.errors import LossError, Preempted
 from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
 from trainer.input.feed import train_feed
 from trainer.order import Order, windows_of
 from trainer.plan import StagePlan, fixed_recipe
-from trainer.progress import EpochRecord, Progress, next_stage
+from trainer.progress import Progress, next_stage
 from trainer.recipe import Recipe
-from trainer.run_record import MODEL_FILE
 
-WEIGHTS_FOLDER = "weights"
 _log = logging.getLogger(__name__)
 
 InitialWeights = Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, np.ndarray]]
@@ -54,6 +54,8 @@ class RunOptions:
     """How often an exploded loss goes back to the last checkpoint, with half the learning rate."""
     max_steps_per_call: int = MAX_STEPS_PER_CALL
     compile_with_xla: bool = False
+    rehearses: bool = False
+    """Whether the stages that are left are tried before the first step."""
 
 
 class Run:
@@ -72,8 +74,19 @@ class Run:
         observers: tuple[Observer, ...],
         ledger: TimeLedger | None = None,
         announce: Callable[[str], None] = lambda line: None,
+        on_rehearsed: Callable[[RehearsedStage], None] = lambda stage: None,
+        before_first_step: Callable[[], None] = lambda: None,
     ):
-        """See the class; `announce` shows a line to the user, on the chief."""
+        """Prepares nothing yet.
+
+        Args:
+            initial_weights: called if there is neither a checkpoint nor a stage before.
+            observers: are told of steps and epochs, on the chief.
+            ledger: counts from the start of the process; a new one by default.
+            announce: shows a line to the user, on the chief.
+            on_rehearsed: gets what the rehearsal of a stage took, on the chief.
+            before_first_step: called once, behind the rehearsal; may raise Preempted.
+        """
         self._strategy = strategy
         self._recipe = recipe
         self._plans = plans
@@ -88,18 +101,41 @@ class Run:
         self._checkpoints = Checkpoints(options.run_dir, options.num_kept, writes=self._chief)
         self._ledger = ledger or TimeLedger()
         self._announce = announce if self._chief else lambda line: None
-        self._goes_on = False
+        self._on_rehearsed = on_rehearsed if self._chief else lambda stage: None
+        self._before_first_step = before_first_step
+        self._weight_files = WeightFiles(options.run_dir, recipe, manifest, writes=self._chief)
+        self._rehearsed: dict[int, BuiltStage] = {}
         self._preparing_since = self._ledger.started
         self._canvases: dict[str, Canvases] = {}
+
+    def rehearse(self, first_stage: int = 0) -> None:
+        """Tries the stages from `first_stage` on, the last one first; `run` then uses them.
+
+        Raises:
+            DeviceError: a stage does not fit.
+        """
+        self._rehearsed = rehearse(
+            self._strategy,
+            self._recipe,
+            self._plans[first_stage:],
+            self._build,
+            self._on_rehearsed,
+        )
 
     def run(self) -> Progress:
         """Returns the progress at the end; the model is in `MODEL_FILE`.
 
         Raises:
             Preempted, TrainingError, DataError: see there.
+            DeviceError: a rehearsed stage does not fit.
         """
+        loading = time.monotonic()
         arrays, progress = self._load_newest()
-        self._count_start(progress)
+        self._count_start(progress, time.monotonic() - loading)
+        if self._options.rehearses:
+            with self._ledger.measure("rehearsal"):
+                self.rehearse(progress.stage)
+        self._before_first_step()
         num_rollbacks = 0
         while progress.stage < len(self._plans):
             try:
@@ -110,27 +146,32 @@ class Run:
                 if num_rollbacks > self._options.max_rollbacks:
                     raise
                 arrays, progress = self._load_newest()
-                progress = replace(progress, rate_factor=0.5**num_rollbacks * progress.rate_factor)
+                progress = replace(progress, rate_factor=0.5 * progress.rate_factor)
+                # A restart, a replay and the next rollback begin with the lower rate.
+                self._checkpoints.save(arrays, progress)
                 _log.warning("rolled back to step %d with half the rate: %s", progress.step, error)
             except Preempted:
                 self._publish_best()
                 raise
         self._checkpoints.wait()
-        self._publish(progress.carried_file)
+        self._weight_files.publish(progress.carried_file)
         # To the others, a worker that ends earlier looks like one that is lost.
         self._workers.wait()
         return progress
 
-    def _count_start(self, progress: Progress) -> None:
+    def _count_start(self, progress: Progress, loading_secs: float) -> None:
         """What happened before this line, here and in a process that was killed."""
         lost = self._checkpoints.lost_secs()
-        self._goes_on = lost > 0 or progress != Progress()
+        self._ledger.is_restart = lost > 0 or progress != Progress()
         seconds = time.monotonic() - self._ledger.started - self._ledger.counted_secs()
-        self._ledger.add(LOST if self._goes_on else "start", seconds)
+        if self._ledger.is_restart:
+            seconds -= loading_secs
+            self._ledger.add_prepared("restore", loading_secs)
+        self._ledger.add_prepared("start", seconds)
         if lost:
             self._ledger.add_lost(lost)
         self._checkpoints.note_unsaved(self._ledger.unsaved_secs())
-        if self._goes_on and progress.stage < len(self._plans):
+        if self._ledger.is_restart and progress.stage < len(self._plans):
             plan = self._plans[progress.stage]
             self._announce(
                 f"goes on behind step {progress.step} of {plan.num_steps} of stage "
@@ -152,39 +193,23 @@ class Run:
     def _run_stage(
         self, plan: StagePlan, progress: Progress, arrays: Mapping[str, np.ndarray]
     ) -> Progress:
-        with self._ledger.measure(LOST if self._goes_on else "build"):
+        with self._ledger.prepare("build"):
             self._open_canvases(plan)
-            tf.keras.backend.clear_session()
-            state = StageState(
-                self._strategy,
-                self._recipe,
-                plan,
-                len(self._manifest.classes),
-                self._class_weights(plan),
-                self._options.compile_with_xla,
-                on_features=plan.stage.cache_feature_views > 0,
-                seed=self._seed,
-            )
-            if arrays:
-                state.restore(arrays)
-            else:
+            built = self._rehearsed.pop(plan.index, None) or self._build(plan)
+            state = built.state
+            if not arrays:
                 self._start_weights(state, progress)
-        self._goes_on = False
+        if arrays:
+            with self._ledger.prepare("restore"):
+                state.restore(arrays)
         stage_run = StageRun(
             recipe=self._recipe,
             plan=plan,
-            state=state,
+            built=built,
             make_feed=functools.partial(self._make_feed, plan, self._examples_of(plan, state)),
-            evaluator=Evaluator(
-                self._strategy,
-                state.network.model,
-                plan.stage.augmentation,
-                plan.stage.image_px,
-                evaluation_batch_of(self._num_validation(), plan.num_replicas, plan.replica_batch),
-            ),
             validation=self._canvases.get("val"),
             checkpoints=self._checkpoints,
-            save_weights=functools.partial(self._save_weights, plan, state),
+            save_weights=functools.partial(self._weight_files.save, plan, state),
             checkpoint_secs=self._options.checkpoint_secs,
             stop=self._stop,
             ledger=self._ledger,
@@ -199,8 +224,18 @@ class Run:
         self._preparing_since = time.monotonic()
         self._checkpoints.save({}, progress)
         self._checkpoints.wait()
-        self._remove_other_weights(plan, progress)
+        self._weight_files.keep_only(plan, progress.carried_file)
         return progress
+
+    def _build(self, plan: StagePlan) -> BuiltStage:
+        return build_stage(
+            self._strategy,
+            self._recipe,
+            plan,
+            self._manifest,
+            self._seed,
+            self._options.compile_with_xla,
+        )
 
     def _start_weights(self, state: StageState, progress: Progress) -> None:
         if progress.carried_file is not None:
@@ -252,58 +287,13 @@ class Run:
             windows=windows_of(self._manifest.splits["train"]),
         )
 
-    def _class_weights(self, plan: StagePlan) -> np.ndarray:
-        counts = np.array(self._manifest.splits["train"].class_counts, np.float64)
-        if plan.stage.class_weights == "balanced":
-            return counts.sum() / (len(counts) * np.maximum(counts, 1))
-        return np.ones(len(counts))
-
-    def _save_weights(
-        self, plan: StagePlan, state: StageState, stage_name: str, record: EpochRecord
-    ) -> str:
-        name = f"{WEIGHTS_FOLDER}/{plan.index:02d}-{stage_name}-epoch{record.epoch:03d}.safetensors"
-        if self._chief:
-            tf.io.gfile.makedirs(os.path.join(self._options.run_dir, WEIGHTS_FOLDER))
-            write_tensors(
-                os.path.join(self._options.run_dir, name),
-                state.weights(),
-                self._weights_metadata(plan),
-            )
-        return name
-
-    def _weights_metadata(self, plan: StagePlan) -> dict[str, str]:
-        import json
-
-        return {
-            "classes": json.dumps(self._manifest.classes),
-            "backbone": self._recipe.backbone,
-            "image_px": str(plan.stage.image_px),
-        }
-
-    def _remove_other_weights(self, plan: StagePlan, progress: Progress) -> None:
-        """Of a stage that is over, only the best weights stay."""
-        folder = os.path.join(self._options.run_dir, WEIGHTS_FOLDER)
-        if not self._chief or not tf.io.gfile.isdir(folder):
-            return
-        for name in tf.io.gfile.listdir(folder):
-            if (
-                name.startswith(f"{plan.index:02d}-")
-                and f"{WEIGHTS_FOLDER}/{name}" != progress.carried_file
-            ):
-                tf.io.gfile.remove(os.path.join(folder, name))
-
     def _write_capsule(
         self, plan: StagePlan, progress: Progress, rates: Sequence[float], loss: float
     ) -> str:
         total_steps = progress.steps_before + progress.step
         if not self._chief:
             return capsule_folder(self._options.run_dir, total_steps)
-        order, canvases = self._order(plan), self._canvases["train"]
         steps = range(progress.step - len(rates), progress.step)
-        batches = [(step, order.batch(step)) for step in steps]
-        # Names become known by reading, and other workers have read their part of the batches.
-        for _, rows in batches:
-            canvases.gather(rows.indices)
         facts = {
             "stage": plan.stage.name,
             "learning_rates": list(rates),
@@ -311,17 +301,11 @@ class Run:
             "seed": self._seed,
             # So that it plans the same steps on whatever it is replayed on.
             "recipe": fixed_recipe(self._recipe, self._plans).to_json(),
+            "num_replicas": plan.num_replicas,
+            "compile_with_xla": self._options.compile_with_xla,
             "data_dir": self._options.data_dir,
             "data_fingerprint": self._manifest.fingerprint,
-            "batches": [
-                {
-                    "step": step,
-                    "epochs": rows.epochs.tolist(),
-                    "indices": rows.indices.tolist(),
-                    "ids": [canvases.ids[index] for index in rows.indices],
-                }
-                for step, rows in batches
-            ],
+            "batches": describe_batches(self._order(plan), self._canvases["train"], steps),
         }
         newest = self._checkpoints.newest_file()
         files = {f"{CHECKPOINT_FOLDER}/{os.path.basename(newest)}": newest} if newest else {}
@@ -333,15 +317,7 @@ class Run:
         """Before the end of a run, the best weights so far are its model."""
         newest = self._checkpoints.load_newest()
         if newest is not None:
-            self._publish(newest[1].best_file or newest[1].carried_file)
-
-    def _publish(self, file: str | None) -> None:
-        if self._chief and file is not None:
-            arrays, metadata = read_tensors(os.path.join(self._options.run_dir, file))
-            write_tensors(os.path.join(self._options.run_dir, MODEL_FILE), arrays, metadata)
+            self._weight_files.publish(newest[1].best_file or newest[1].carried_file)
 
     def _num_examples(self, name: str) -> int:
         return self._manifest.splits[name].num_examples if name in self._manifest.splits else 0
-
-    def _num_validation(self) -> int:
-        return max(1, self._num_examples("val"))

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from trainer.engine.built_stage import BuiltStage
 from trainer.engine.checkpoints import Checkpoints
-from trainer.engine.evaluation import Evaluator, loss_and_accuracy
+from trainer.engine.evaluation import loss_and_accuracy
 from trainer.engine.ledger import TimeLedger
-from trainer.engine.stage_state import StageState
 from trainer.engine.steps import MAX_STEPS_PER_CALL, TrainMetrics
 from trainer.engine.stop import StopSignal
 from trainer.engine.workers import Verdict, Workers
@@ -64,13 +64,12 @@ class StageRun:
 
     recipe: Recipe
     plan: StagePlan
-    state: StageState
+    built: BuiltStage
     make_feed: Callable[[int], Iterator[Any]]
     """First step -> batches from there on."""
-    evaluator: Evaluator
     validation: Canvases | None
     checkpoints: Checkpoints
-    save_weights: Callable[[str, EpochRecord], str]
+    save_weights: Callable[[EpochRecord], str]
     """Writes the network's weights as the best so far; returns the file's name."""
     checkpoint_secs: float
     stop: StopSignal
@@ -143,11 +142,11 @@ class StageRun:
             )
             call_start = time.monotonic()
             first_call = self._first_call
-            if first_call:
+            if first_call and not self.built.is_compiled:
                 self.announce(f"compiling the steps of stage {self.plan.stage.name!r} ...")
             try:
-                input_wait_secs = self.state.steps.run(feed, rates)
-                metrics = self.state.steps.read_metrics()
+                input_wait_secs = self.built.state.steps.run(feed, rates)
+                metrics = self.built.state.steps.read_metrics()
             except tf.errors.OpError as error:
                 raise data_error_in(error) or error from None
             spent = time.monotonic() - call_start
@@ -155,11 +154,7 @@ class StageRun:
             self.ledger.add("compile" if first_call else "step", spent - input_wait_secs)
             if first_call:
                 self._compile_secs = spent - input_wait_secs
-                waited = time.monotonic() - self.preparing_since
-                self.announce(
-                    f"first step of stage {self.plan.stage.name!r} after {waited:.0f} s, "
-                    f"{spent - input_wait_secs:.0f} s of it compiling"
-                )
+                self._announce_first_step(spent - input_wait_secs)
             else:
                 self._longest_call_secs = max(self._longest_call_secs, spent)
                 self._part_compilation_from_step((spent - input_wait_secs) / num_steps)
@@ -190,15 +185,15 @@ class StageRun:
 
     def _end_epoch(self, progress: Progress, epoch: int, started: float) -> Progress:
         stage, trained = self.plan.stage, epoch > 0
-        metrics = self.state.steps.read_metrics()
+        metrics = self.built.state.steps.read_metrics()
         val_loss = val_accuracy = None
-        self.state.swap_averages()
+        self.built.state.swap_averages()
         try:
             if self.validation is not None:
                 evaluation_start = time.monotonic()
                 with self.ledger.measure("evaluate"):
                     val_loss, val_accuracy = loss_and_accuracy(
-                        *self.evaluator.logits_and_labels(self.validation)
+                        *self.built.evaluator.logits_and_labels(self.validation)
                     )
                 self._evaluation_secs.append(time.monotonic() - evaluation_start)
                 self._longest_evaluation_secs = max(self._evaluation_secs)
@@ -220,19 +215,25 @@ class StageRun:
                 is_best=best,
                 seconds=time.monotonic() - started,
                 gradient_norm=metrics.gradient_norm if trained else None,
-                weight_norm=self.state.steps.weight_norm(),
+                weight_norm=self.built.state.steps.weight_norm(),
             )
             best_file = None
             if best:
                 with self.ledger.measure("checkpoint"):
-                    best_file = self.save_weights(stage.name, record)
+                    best_file = self.save_weights(record)
         finally:
-            self.state.swap_averages()
-        self.state.steps.reset_metrics()
+            self.built.state.swap_averages()
+        self.built.state.steps.reset_metrics()
         progress = after_epoch(progress, self.recipe, stage, record, best_file)
         for observer in self.observers:
             observer.on_epoch(self.plan, progress, record)
         return progress
+
+    def _announce_first_step(self, compile_secs: float) -> None:
+        waited = time.monotonic() - self.preparing_since
+        prepared = {**self.ledger.take_prepared(), "first call, with compilation": compile_secs}
+        parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in prepared.items())
+        self.announce(f"first step of stage {self.plan.stage.name!r} after {waited:.1f} s: {parts}")
 
     def _part_compilation_from_step(self, step_secs: float) -> None:
         """The first host call was one step and its compilation; the second one was steps alone."""
@@ -242,7 +243,7 @@ class StageRun:
 
     def _save(self, progress: Progress) -> Progress:
         with self.ledger.measure("checkpoint"):
-            arrays = self.state.snapshot()
+            arrays = self.built.state.snapshot()
             # Waits for the one before, so that the time it cost is in this one's ledger.
             self.checkpoints.wait()
         progress = with_seconds(progress, self.plan.stage.name, self.ledger.take())
@@ -254,7 +255,7 @@ class StageRun:
         """Raises LossError, with a capsule, when the loss exploded."""
         # The loss of a uniform guess is log K; many times that, averaged over an epoch, never
         # comes back.
-        limit = _EXPLODED * np.log(self.state.num_classes + 1)
+        limit = _EXPLODED * np.log(self.built.state.num_classes + 1)
         if np.isfinite(loss) and loss < limit:
             return
         self.checkpoints.wait()

@@ -67,6 +67,10 @@ class StageState:
             raise RuntimeError(f"checkpoint differs in {sorted(set(arrays) ^ set(variables))[:5]}")
         _assign(variables, arrays)
 
+    def in_host_memory(self) -> dict[str, np.ndarray]:
+        """Everything that `restore` sets, as of now."""
+        return _read(self._all_variables())
+
     def snapshot(self) -> dict[str, tf.Tensor]:
         """Everything that an exact resume needs, as of now, still on the devices.
 

@@ -131,6 +131,7 @@ def _pixel_difference(run: "TrainedRun", photos: ProofPhotos, canvases: "_Chosen
     import tensorflow as tf
 
     from trainer.augment.batch import evaluation_batch
+    from trainer.engine.evaluation import EVALUATION_ROWS
 
     geometry = replace(run.augmentation, clahe=0.0, adaptive_gamma=0.0)
     total = 0.0

@@ -16,6 +16,13 @@ class PredictionsError(UserError, ValueError):
     """Probabilities or labels of which no metric can be computed."""
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """float64 probabilities [..., K] of logits [..., K]."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
 def check_labels(labels: ArrayLike, num_classes: int) -> NDArray[np.int64]:
     """Labels as int64 [N], each in [0, num_classes).
 

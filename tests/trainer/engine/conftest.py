@@ -11,7 +11,7 @@ import tensorflow as tf
 from tests.trainer.making import build_cars, make_recipe, make_stage
 from tfrecords_builder.manifest import Manifest, load_manifest
 from trainer.augment.config import Augmentation
-from trainer.engine.run import Run, RunOptions
+from trainer.engine.run import InitialWeights, Run, RunOptions
 from trainer.engine.stage_run import HostCall
 from trainer.plan import StagePlan, plan_stages
 from trainer.progress import EpochRecord, Progress
@@ -117,25 +117,29 @@ def start_run(data_dir: Path, manifest: Manifest) -> Callable[..., Progress]:
         strategy: tf.distribute.Strategy | None = None,
         stop_after: int | None = None,
         recorder: Recorder | None = None,
+        batch_scaling: str = "fixed",
+        initial_weights: InitialWeights = lambda expected: {},
+        data: Manifest = manifest,
         **options: object,
     ) -> Progress:
         strategy = strategy or mirrored(1)
         recipe = recipe or two_stages()
         plans = plan_stages(
             recipe,
-            num_examples=manifest.splits["train"].num_examples,
+            num_examples=data.splits["train"].num_examples,
             num_replicas=strategy.num_replicas_in_sync,
+            batch_scaling=batch_scaling,
         )
         return Run(
             strategy=strategy,
             recipe=recipe,
             plans=plans,
-            manifest=manifest,
+            manifest=data,
             seed=1,
             options=RunOptions(
                 **{"run_dir": str(run_dir), "data_dir": str(data_dir), "cache": "memory"} | options
             ),
-            initial_weights=lambda expected: {},
+            initial_weights=initial_weights,
             stop=StopAfter(stop_after),
             observers=(recorder or Recorder(),),
         ).run()
