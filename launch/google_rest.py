@@ -9,6 +9,7 @@ from tfrecords_builder.errors import UserError
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _PASSING = (408, 429, 500, 502, 503, 504)
+_EXIT_UNAVAILABLE = 69
 _NUM_TRIES = 6
 _TIMEOUT_SECS = 60.0
 _REMEDIES = {
@@ -21,13 +22,19 @@ _REMEDIES = {
 
 
 class GoogleError(UserError):
-    """The service said no, or did not answer."""
+    """The service said no, or did not answer.
 
-    exit_code = 69
+    Attributes:
+        status: of the answer; None without one.
+        may_pass: whether the same call may succeed later; the exit code is then EX_UNAVAILABLE of
+            sysexits.h.
+    """
 
-    def __init__(self, message: str, status: int | None = None):
+    def __init__(self, message: str, *, status: int | None = None, may_pass: bool = False):
         super().__init__(message)
         self.status = status
+        self.may_pass = may_pass
+        self.exit_code = _EXIT_UNAVAILABLE if may_pass else UserError.exit_code
 
 
 class GoogleRest:
@@ -71,8 +78,7 @@ class GoogleRest:
             try:
                 return self._once(method, url, **request)
             except GoogleError as error:
-                passes = error.status is None or error.status in _PASSING
-                if not passes or number == _NUM_TRIES:
+                if not error.may_pass or number == _NUM_TRIES:
                     raise
                 self._sleep(min(30.0, 0.5 * 2**number))
         raise AssertionError
@@ -86,17 +92,25 @@ class GoogleRest:
         except (requests.RequestException, GoogleAuthError) as error:
             raise GoogleError(
                 f"{method} {_short(url)} got no answer ({type(error).__name__}); need a connection "
-                "to Google's services; try again"
+                "to Google's services; try again",
+                may_pass=True,
             ) from error
         if answer.ok:
             try:
                 return answer.json() if answer.content else {}
             except ValueError as error:
-                raise GoogleError(f"{method} {_short(url)} answered with a cut message") from error
-        remedy = _REMEDIES.get(answer.status_code, "try again later")
+                raise GoogleError(
+                    f"{method} {_short(url)} answered with a cut message; need a whole one; try "
+                    "again",
+                    may_pass=True,
+                ) from error
+        may_pass = answer.status_code in _PASSING
+        default = "try again later" if may_pass else "correct what the service names"
+        remedy = _REMEDIES.get(answer.status_code, default)
         raise GoogleError(
             f"{method} {_short(url)} answered {answer.status_code}: {_message(answer)}; {remedy}",
-            answer.status_code,
+            status=answer.status_code,
+            may_pass=may_pass,
         )
 
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from types import FrameType
 
 from launch.processes import Processes, free_ports, worker_environments
+from tfrecords_builder.command_line import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from trainer.engine.stop import JOB_START_VARIABLE
+from trainer.errors import ClusterError, Preempted, TrainingError
 
 EXIT_DONE = 0
-EXIT_STOPPED = 75
-EXIT_LOST = 74
+EXIT_STOPPED = Preempted.exit_code
+EXIT_LOST = ClusterError.exit_code
 """A worker that saw another one go: a consequence, told only if nothing else is known."""
-EXIT_INTERRUPTED = 130
-_FINAL = (2, 3, EXIT_INTERRUPTED)
+_FINAL = (EXIT_USER_ERROR, TrainingError.exit_code, EXIT_INTERRUPTED)
 """The user's mistake, training that cannot go on, Ctrl-C: starting again would not help."""
 _POLL_SECS = 0.1
 _LINGER_SECS = 5.0

@@ -42,7 +42,7 @@ class VertexClient:
                 created: dict[str, Any] = self._rest.post(url, job.request(), is_repeatable=False)
                 return created
             except GoogleError as error:
-                if error.status is not None and error.status < 500 and error.status != 429:
+                if not error.may_pass:
                     raise
                 # It may have been started all the same.
                 self._sleep(min(30.0, 2.0**number))
@@ -122,7 +122,7 @@ def parse_job_name(name: str) -> tuple[str, str, str]:
     if match is None:
         raise UserError(
             f"--job={name!r} is not the name of a job; need "
-            "projects/PROJECT/locations/REGION/customJobs/NUMBER, as submit prints it"
+            "projects/PROJECT/locations/REGION/customJobs/NUMBER; take it from what submit printed"
         )
     return match[1], match[2], match[3]
 

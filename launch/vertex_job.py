@@ -55,7 +55,7 @@ class VertexJob:
         for field, (pattern, needed) in _PATTERNS.items():
             value = getattr(self, field)
             if not re.fullmatch(pattern, value):
-                raise UserError(f"--{field}={value!r} cannot be used; need {needed}")
+                raise UserError(f"--{field}={value!r} cannot be used; need {needed}; correct it")
         machine = self.machine
         if self.num_machines < 1 or (machine.is_tpu and self.num_machines > 1):
             raise UserError(
@@ -63,7 +63,10 @@ class VertexJob:
                 "such as v5e-16 for more TPU chips, or machines with GPUs"
             )
         if self.num_machines > 1 and machine.num_gpus == 0:
-            raise UserError(f"--num_machines={self.num_machines} on {self.accelerator}; need GPUs")
+            raise UserError(
+                f"--num_machines={self.num_machines} on {self.accelerator}; several machines need "
+                "GPUs; name an --accelerator with them"
+            )
         if self.capacity == "spot" and machine.num_hosts > 1:
             raise UserError(
                 f"--capacity=spot with {self.accelerator}; the service has no spot TPU slices of "

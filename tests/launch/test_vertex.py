@@ -132,13 +132,14 @@ def test_a_second_job_that_is_wanted_is_not_taken_for_the_first(server, client):
         (403, "roles/aiplatform.user"),
         (404, "look at"),
         (409, "another name"),
-        (400, "try again later"),
+        (400, "correct what the service names"),
     ],
 )
 def test_a_refusal_is_told_with_its_remedy(server, client, status, remedy):
     server.faults.append(("POST", "customJobs", status))
-    with pytest.raises(GoogleError, match=f"planted {status}.*{remedy}"):
+    with pytest.raises(GoogleError, match=f"planted {status}.*{remedy}") as caught:
         client.create(make_job())
+    assert caught.value.exit_code == 2
     assert server.num_created == 0
 
 
@@ -153,8 +154,9 @@ def test_looking_survives_passing_errors(server, client):
 def test_looking_gives_up_in_the_end(server, client):
     name = client.create(make_job())["name"]
     server.faults.extend([("GET", name, 503)] * 9)
-    with pytest.raises(GoogleError, match="503"):
+    with pytest.raises(GoogleError, match="503") as caught:
         client.get(name)
+    assert caught.value.exit_code == 69
 
 
 def test_cancelling_is_tried_again(server, client):
@@ -295,7 +297,7 @@ def test_missing_credentials_are_one_line_with_a_remedy(tmp_path):
         "NO_GCE_CHECK": "true",
     }
     done = command(*SUBMIT, variables=variables)
-    assert done.returncode == 69
+    assert done.returncode == 2
     assert "gcloud auth application-default login" in done.stderr
     assert "Traceback" not in done.stderr
 
