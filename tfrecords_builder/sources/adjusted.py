@@ -101,7 +101,9 @@ def exclude_photos(listing: Listing, reasons: Mapping[str, str], path: str) -> L
 
 
 def _tie_together(listing: Listing, path: str) -> Listing:
-    table = load_label_table(path, id_column="id", label_column="group", ids_are_files=False)
+    table = load_label_table(
+        path, id_column="id", label_column="group", ids_are_files=False, may_be_empty=True
+    )
     groups = dict(zip(table.ids, table.labels, strict=True))
     photos = tuple(
         dataclasses.replace(photo, group=groups.get(photo.id, photo.group))

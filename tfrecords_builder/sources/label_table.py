@@ -30,6 +30,7 @@ def load_label_table(
     label_column: str,
     group_column: str | None = None,
     ids_are_files: bool = True,
+    may_be_empty: bool = False,
 ) -> LabelTable:
     """Loads ids and labels from a CSV file with a header.
 
@@ -75,9 +76,9 @@ def load_label_table(
         raise SourceError(
             f"{path}, line {reader.line_num}: not CSV ({error}); mend the line"
         ) from error
-    if not rows:
+    if not rows and not may_be_empty:
         raise SourceError(f"{path}: no rows below the header; give a table with one row a photo")
-    ids, labels, *groups = zip(*rows, strict=True)
+    ids, labels, *groups = zip(*rows, strict=True) if rows else ((),) * len(columns)
     _check_unique(ids, path)
     return LabelTable(
         id_column=header[columns[0]],

@@ -57,3 +57,14 @@ def test_a_table_ties_photos_together(tmp_path: Path) -> None:
     assert groups == {"a/0.jpg": "burst", "a/1.jpg": None, "b/0.jpg": None, "b/1.jpg": "burst"}
     photo = source.list_photos().photos[0]
     assert source.read(photo) == (tmp_path / "photos" / "a" / "0.jpg").read_bytes()
+
+
+def test_the_lists_of_an_audit_that_found_nothing_change_nothing(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", {"a": 2, "b": 2})
+    (tmp_path / "exclude.csv").write_text("id,reason\n")
+    (tmp_path / "groups.csv").write_text("id,group\n")
+    source = FolderSource(images=str(tmp_path / "photos"))
+    adjusted = AdjustedSource(
+        source=source, exclude=str(tmp_path / "exclude.csv"), groups=str(tmp_path / "groups.csv")
+    )
+    assert adjusted.list_photos().photos == source.list_photos().photos
