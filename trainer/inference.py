@@ -74,7 +74,7 @@ class TrainedRun:
     ):
         import tensorflow as tf
 
-        from trainer.network.build import build_network
+        from trainer.network.build import build_network, cut_for_stage
 
         self.run_dir = run_dir
         self.record = load_run_record(run_dir)
@@ -90,6 +90,8 @@ class TrainedRun:
         recipe = replace(self.recipe, precision=precision or self.recipe.precision)
         with strategy.scope():
             network = self.network = build_network(recipe, len(self.classes), self.image_px)
+            # Folds what the stage folded: its validation and ours agree to the last bit.
+            cut_for_stage(network, weights.stage)
         for name, variable in network.variables().items():
             if name not in weights.arrays:
                 raise RunFolderError(

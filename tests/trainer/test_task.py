@@ -161,6 +161,8 @@ def test_the_whole_job(finished: Path, data: str, tmp_path: Path) -> None:
     scores = json.loads((finished / "evaluation-val.json").read_text())
     best = min(record["history"][2:], key=lambda epoch: -epoch["val_accuracy"])
     assert scores["top_1"] == best["val_accuracy"]
+    # To the last bit: the same rows at a time, the same sum.
+    assert scores["log_loss"] == best["val_loss"]
     assert f"accuracy           {scores['top_1']:.4f}" in output
 
     out = tmp_path / "submission.csv"
@@ -270,12 +272,20 @@ def test_four_replicas_see_the_same_losses(finished: Path, data: str, tmp_path: 
 
 @pytest.mark.slow
 def test_an_exploded_loss_can_be_replayed(data: str, tmp_path: Path) -> None:
-    arguments = (*TINY_RUN, "--set=stages.shapes.learning_rate=1e6", "--strategy=cpu")
+    arguments = (
+        *TINY_RUN,
+        "--set=stages.shapes.learning_rate=1e6",
+        "--strategy=mirrored",
+        "--num_devices=2",
+        "--batch_scaling=per_replica",
+    )
     output = run("trainer.task", f"--data={data}", f"--run_dir={tmp_path}/run", *arguments, code=3)
     capsule = re.search(r"python -m trainer\.replay (\S+),", output)
     assert capsule is not None, output
     replayed = run("trainer.replay", capsule.group(1))
-    assert "seen again: the loss of stage 'shapes'" in replayed
+    assert re.search(r"seen again: step \d+ of stage 'shapes'", replayed)
+    assert "its 24 photos are the same as recorded: car-" in replayed
+    assert "note:" not in replayed
 
 
 def test_every_recipe_says_what_it_is_for_and_how_to_start_it() -> None:
