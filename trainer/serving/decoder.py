@@ -9,6 +9,7 @@ the reason in the head.
 """
 
 import json
+import os
 import resource
 import struct
 import sys
@@ -29,7 +30,11 @@ def main(max_pixels: int, decoder_mb: int) -> None:
     from trainer.exporting.preparation import load_formats
 
     load_formats()  # now, while nobody waits
-    warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, which do not matter here
+    # Pillow and libtiff have much to say of damaged metadata: strangers would write our log with
+    # it, and a log that nobody reads would stop us.
+    warnings.simplefilter("ignore")
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, sys.stderr.fileno())
     limit = _memory_now() + decoder_mb * 1_000_000
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     while frame := _read(inside):

@@ -20,7 +20,7 @@ def test_sigterm_answers_what_was_taken_and_ends_with_0(start_service: StartServ
     files = [("photo", (f"{index}.png", photo)) for index in range(20)]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(
-            lambda: httpx.post(f"{service.url}/v1/predict", files=files, timeout=60)
+            lambda: service.client.post(f"{service.url}/v1/predict", files=files, timeout=60)
         )
         while service.metric("serve_queue_photos") == 0 and not waiting.done():
             pass

@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -88,7 +87,7 @@ def test_a_wrong_parameter_is_told(service: RunningService, query: str):
 
 
 def test_a_compressed_body_is_refused(service: RunningService):
-    response = httpx.post(
+    response = service.client.post(
         f"{service.url}/v1/predict",
         content=make_photo(),
         headers={"Content-Type": "image/png", "Content-Encoding": "gzip"},
@@ -109,7 +108,7 @@ def test_too_large_a_body_without_a_length_is_refused(service: RunningService, k
         for _ in range(40):
             yield b" " * 50_000
 
-    response = httpx.post(
+    response = service.client.post(
         f"{service.url}/v1/predict", content=chunks(), headers={"Content-Type": kind}
     )
     assert response.status_code == 413
@@ -117,9 +116,9 @@ def test_too_large_a_body_without_a_length_is_refused(service: RunningService, k
 
 def test_more_photos_than_the_queue_holds_are_refused(service: RunningService):
     files = [("photo", (f"{index}.png", make_photo())) for index in range(40)]
-    assert httpx.post(f"{service.url}/v1/predict", files=files).status_code == 413
+    assert service.client.post(f"{service.url}/v1/predict", files=files).status_code == 413
     sent = {"photos": [{"data": ""}] * 40}
-    assert httpx.post(f"{service.url}/v1/predict", json=sent).status_code == 413
+    assert service.client.post(f"{service.url}/v1/predict", json=sent).status_code == 413
 
 
 def test_a_photo_that_declares_too_many_pixels_is_refused_undecoded(service: RunningService):
@@ -132,7 +131,7 @@ def test_a_photo_that_declares_too_many_pixels_is_refused_undecoded(service: Run
     "name", ["../../etc/passwd", "/etc/passwd", "a\0b", "x" * 3000, "<script>", "ü.png", ""]
 )
 def test_names_of_photos_are_only_words(service: RunningService, name: str):
-    response = httpx.post(
+    response = service.client.post(
         f"{service.url}/v1/predict", files={"photo": (name, make_photo())}, timeout=30
     )
     assert response.status_code in (200, 400, 422)
@@ -151,7 +150,7 @@ def test_no_other_files_are_served(service: RunningService, path: str):
 
 
 def test_another_method_is_refused(service: RunningService):
-    response = httpx.get(f"{service.url}/v1/predict")
+    response = service.client.get(f"{service.url}/v1/predict")
     assert response.status_code == 405
     assert response.headers["allow"] == "POST"
 

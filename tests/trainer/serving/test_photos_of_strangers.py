@@ -32,6 +32,20 @@ def test_odd_photos_get_200_or_a_clear_4xx_and_memory_stays(
     assert memory[2] < memory[0] + 10, memory
 
 
+def test_what_decoders_say_of_a_photo_stays_out_of_the_log(start_service: StartService):
+    """A log that nobody reads is a pipe that fills up, and then the decoder stands still."""
+    service = start_service()
+    file = io.BytesIO()
+    Image.effect_noise((40, 40), 50).save(file, "TIFF", compression="tiff_deflate")
+    data = bytearray(file.getvalue())
+    data[800:840] = b"\xff" * 40
+    assert service.post(bytes(data), "image/tiff").status_code == 422
+    service.process.terminate()
+    assert service.process.wait(30) == 0
+    assert service.process.stderr is not None
+    assert "ZIPDecode" not in service.process.stderr.read()
+
+
 def many_scans(num_scans: int) -> bytes:
     """A progressive JPEG that says next to nothing, very often: each scan costs a whole pass."""
     file = io.BytesIO()

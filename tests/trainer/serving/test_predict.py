@@ -3,7 +3,6 @@
 import base64
 import io
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +21,7 @@ def test_a_photo_as_the_body(service: RunningService, colour: str):
 
 def test_several_photos_keep_their_order_and_names(service: RunningService):
     files = [("photo", (f"{colour}.png", make_photo(colour))) for colour in CLASSES * 3]
-    answer = httpx.post(f"{service.url}/v1/predict", files=files, timeout=60).json()
+    answer = service.client.post(f"{service.url}/v1/predict", files=files, timeout=60).json()
     assert [photo["name"] for photo in answer["photos"]] == [f"{name}.png" for name in CLASSES * 3]
     assert [photo["classes"][0]["name"] for photo in answer["photos"]] == [*CLASSES * 3]
 
@@ -30,7 +29,7 @@ def test_several_photos_keep_their_order_and_names(service: RunningService):
 def test_photos_in_json(service: RunningService):
     data = base64.b64encode(make_photo("blue")).decode()
     sent = {"photos": [{"data": data, "name": "one"}, {"data": data}]}
-    photos = httpx.post(f"{service.url}/v1/predict", json=sent, timeout=60).json()["photos"]
+    photos = service.client.post(f"{service.url}/v1/predict", json=sent).json()["photos"]
     assert [photo["classes"][0]["name"] for photo in photos] == ["blue", "blue"]
     assert [photo.get("name") for photo in photos] == ["one", None]
 
@@ -61,7 +60,7 @@ def test_box_is_what_the_network_saw(service: RunningService):
 
 def test_one_bad_photo_does_not_cost_the_others_theirs(service: RunningService):
     files = [("photo", ("good.png", make_photo("green"))), ("photo", ("bad.png", b"no photo"))]
-    response = httpx.post(f"{service.url}/v1/predict", files=files, timeout=60)
+    response = service.client.post(f"{service.url}/v1/predict", files=files, timeout=60)
     good, bad = response.json()["photos"]
     assert response.status_code == 200
     assert good["classes"][0]["name"] == "green"
@@ -82,9 +81,9 @@ def test_metrics_count_requests_photos_and_batches(service: RunningService):
     "path", ["/healthz", "/readyz", "/v1/model", "/openapi.json", "/docs", "/"]
 )
 def test_paths_for_operators_and_people_answer(service: RunningService, path: str):
-    assert httpx.get(service.url + path).status_code == 200
+    assert service.client.get(service.url + path).status_code == 200
 
 
 def test_pages_name_no_other_host(service: RunningService):
     for path in ("/", "/docs", "/pages/page.css", "/pages/page.js", "/pages/docs.js"):
-        assert "//" not in httpx.get(service.url + path).text.replace("// ", ""), path
+        assert "//" not in service.client.get(service.url + path).text.replace("// ", ""), path
