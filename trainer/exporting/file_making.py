@@ -69,11 +69,13 @@ class FileMaker:
             from trainer.exporting.saved_model import write_saved_model
 
             write_saved_model(self._pixel_model(), contract, path / SERVING_VERSION)
-        proven = self.prover.run(path / SERVING_VERSION if target.format == SAVED_MODEL else path)
+        proven = (
+            self.prover.run_saved_model(path / SERVING_VERSION)
+            if target.format == SAVED_MODEL
+            else self.prover.run(path)
+        )
         self.prover.require(proven.comparison, target.bound, target.name)
-        if target.format != SAVED_MODEL:
-            return proven
-        return replace(proven, encoded=self.prover.run_encoded(path / SERVING_VERSION))
+        return proven
 
     def _make_litert(self, target: Target, contract: Contract, path: Path) -> Proven:
         from trainer.exporting.litert import LiteRtWriter

@@ -49,27 +49,28 @@ class Prover:
     def run(self, path: Path) -> Proven:
         """Runs a file in its own runtime on all photos."""
         result = run_in_own_process(path, self.photos.pixels, self.num_threads)
-        comparison = compare(result.probabilities, self.reference.on_pixels, self.photos.labels)
-        return Proven(result=result, comparison=comparison)
+        return Proven(result=result, comparison=self._compare(result.probabilities))
 
-    def run_encoded(self, path: Path) -> Comparison:
-        """Proves a SavedModel's signature on files: its decoding is TensorFlow's, not Pillow's.
+    def run_saved_model(self, path: Path) -> Proven:
+        """`run`, and some photos through the signature on files, whose decoding is TensorFlow's.
 
         Raises:
-            ExportError: it answers otherwise.
+            ExportError: that signature answers otherwise.
         """
-        photos = np.empty(min(_ENCODED_PHOTOS, len(self.photos.encoded)), object)
-        photos[:] = self.photos.encoded[: len(photos)]
-        result = run_in_own_process(path, photos, self.num_threads, "serving_default")
-        found = compare(
-            result.probabilities,
-            self.reference.on_pixels[: len(photos)],
-            self.photos.labels[: len(photos)],
-        )
+        encoded = self.photos.encoded[:_ENCODED_PHOTOS]
+        result = run_in_own_process(path, self.photos.pixels, self.num_threads, encoded)
+        assert result.on_encoded is not None, "there were photos"
+        on_encoded = self._compare(result.on_encoded)
         # Of few photos one is many points: agreement is what is held.
         bound = Bound(difference=None, drop_points=100.0, agreement=0.9)
-        self.require(found, bound, f"{SAVED_MODEL} on encoded photos")
-        return found
+        self.require(on_encoded, bound, f"{SAVED_MODEL} on encoded photos")
+        return Proven(
+            result=result, comparison=self._compare(result.probabilities), encoded=on_encoded
+        )
+
+    def _compare(self, probabilities: np.ndarray) -> Comparison:
+        num = len(probabilities)
+        return compare(probabilities, self.reference.on_pixels[:num], self.photos.labels[:num])
 
     def require(
         self, comparison: Comparison, bound: Bound, what: str, layers: Sequence[str] = ()

@@ -1,9 +1,10 @@
 """Runs an exported file on prepared pixels in its own runtime, as a process of its own.
 
-    python -m trainer.exporting.runtime MODEL PIXELS.npy RESULT.npz NUM_THREADS SIGNATURE
+    python -m trainer.exporting.runtime MODEL FOLDER NUM_THREADS
 
-A process of its own shows that the file needs nothing else, and what memory it takes. LiteRT and
-ONNX files run without TensorFlow.
+FOLDER holds `pixels.npy`, for a SavedModel perhaps `encoded.npy`, and in the end `result.npz`. A
+process of its own shows that the file needs nothing else, and what memory it takes. LiteRT and ONNX
+files run without TensorFlow.
 """
 
 import json
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from trainer.exporting.contract import INPUT, PROBABILITIES
 _WARM_UPS = 3
 _TIMED_RUNS = 15
 _TIMEOUT_SECS = 3600
+_PIXELS, _ENCODED, _RESULT = "pixels.npy", "encoded.npy", "result.npz"
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -43,31 +45,26 @@ class RuntimeResult:
     peak_memory_mb: float
     """Of the whole process, Python and runtime included."""
     num_threads: int
+    on_encoded: np.ndarray | None = None
+    """float32 [M, K], of encoded photos; None where there were none"""
 
 
 def run_in_own_process(
-    model: Path, pixels: np.ndarray, num_threads: int, signature: str = "pixels"
+    model: Path, pixels: np.ndarray, num_threads: int, encoded: Sequence[bytes] = ()
 ) -> RuntimeResult:
-    """Runs a file on uint8 pixels [N, S, S, 3], or on encoded photos, object [N].
+    """Runs a file on uint8 pixels [N, S, S, 3], and a SavedModel on M encoded photos too.
 
     Raises:
         DataError: the runtime did not take the file.
     """
     with tempfile.TemporaryDirectory(prefix="proof-") as folder:
-        inputs, result = Path(folder, "inputs.npy"), Path(folder, "result.npz")
-        # numpy takes zeros off the end of bytes: a last byte that is none keeps them.
-        encoded = pixels.dtype.kind == "O"
-        stored = np.array([one + b"." for one in pixels]) if encoded else pixels
-        np.save(inputs, stored, allow_pickle=False)
+        np.save(Path(folder, _PIXELS), pixels, allow_pickle=False)
+        if encoded:
+            # numpy takes zeros off the end of bytes: a last byte that is none keeps them.
+            np.save(Path(folder, _ENCODED), np.array([photo + b"." for photo in encoded]))
         command = [
-            sys.executable,
-            "-m",
-            "trainer.exporting.runtime",
-            str(model),
-            str(inputs),
-            str(result),
-            str(num_threads),
-            signature,
+            *(sys.executable, "-m", "trainer.exporting.runtime"),
+            *(str(model), folder, str(num_threads)),
         ]
         # What this process imports the project from, wherever it was started.
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
@@ -82,24 +79,25 @@ def run_in_own_process(
                 f"{reason}); need a file that opens; install the extra 'export', or leave the "
                 "format out"
             )
-        with np.load(result) as file:
-            facts = json.loads(str(file["facts"]))
-            return RuntimeResult(probabilities=file["probabilities"], **facts)
+        with np.load(Path(folder, _RESULT)) as file:
+            return RuntimeResult(
+                probabilities=file["probabilities"],
+                on_encoded=file["on_encoded"] if encoded else None,
+                **json.loads(str(file["facts"])),
+            )
 
 
 def main(arguments: list[str]) -> None:
     """The process: runs the file once over everything, then one photo at a time for the clock."""
-    if len(arguments) != 5:
+    if len(arguments) != 3:
         print(f"usage: {(__doc__ or '').splitlines()[2].strip()}")
         sys.exit(0 if arguments == ["--help"] else 2)
-    model, inputs, result, threads, signature = arguments
-    pixels = np.load(inputs, mmap_mode="r")
+    model, folder, threads = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+    pixels = np.load(folder / _PIXELS, mmap_mode="r")
     started = time.monotonic()
-    predict = load(Path(model), int(threads), signature)
+    predict = load(model, threads)
     load_secs = time.monotonic() - started
-    probabilities = np.concatenate(
-        [predict(np.array(pixels[row : row + 1])) for row in range(len(pixels))]
-    )
+    results: dict[str, Any] = {"probabilities": _run_over(predict, pixels)}
     single = np.array(pixels[:1])
     seconds = []
     for number in range(_WARM_UPS + _TIMED_RUNS):
@@ -111,9 +109,16 @@ def main(arguments: list[str]) -> None:
         "load_secs": load_secs,
         "latency_ms": statistics.median(seconds) * 1000,
         "peak_memory_mb": peak_memory_mb(),
-        "num_threads": int(threads),
+        "num_threads": threads,
     }
-    np.savez(result, probabilities=probabilities, facts=json.dumps(facts))
+    if (folder / _ENCODED).exists():
+        on_files = load(model, threads, "serving_default")
+        results["on_encoded"] = _run_over(on_files, np.load(folder / _ENCODED))
+    np.savez(folder / _RESULT, allow_pickle=False, **results, facts=json.dumps(facts))
+
+
+def _run_over(predict: Predict, inputs: np.ndarray) -> np.ndarray:
+    return np.concatenate([predict(np.array(inputs[row : row + 1])) for row in range(len(inputs))])
 
 
 def load(model: Path, num_threads: int, signature: str = "pixels") -> Predict:
