@@ -114,17 +114,16 @@ class OnnxPredictor:
         )
 
 
-def load_predictor(model: str, threads: int) -> Predictor:
+def load_predictor(path: Path, threads: int) -> Predictor:
     """Opens a file and runs it once, on black pixels.
 
     Args:
-        model: a .tflite or .onnx file, or a folder with model.tflite or exactly one such file.
+        path: of a .tflite or .onnx file.
         threads: > 0.
 
     Raises:
         ContractError, ModelError: it cannot be served, or it does not answer as its contract says.
     """
-    path = find_model(model)
     predictor: Predictor = (
         OnnxPredictor(path, threads) if path.suffix == ".onnx" else LiteRtPredictor(path, threads)
     )
@@ -143,7 +142,7 @@ def load_predictor(model: str, threads: int) -> Predictor:
 
 
 def find_model(model: str) -> Path:
-    """The file that `--model` means.
+    """The file that `--model` means: itself, or in a folder model.tflite or the only one.
 
     Raises:
         ModelError: there is none, or more than one.

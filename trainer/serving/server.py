@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
+from pathlib import Path
 
 from trainer.serving.decoding import DecoderLimits, DecoderPool
-from trainer.serving.predictor import load_predictor
+from trainer.serving.predictor import find_model, load_predictor
 from trainer.serving.settings import (
     MAX_CONNECTIONS,
     ServiceSettings,
@@ -23,12 +24,13 @@ def serve(model: str, host: str, port: int, settings: ServiceSettings, access_lo
         ContractError, ModelError: the model cannot be served.
         SettingsError: the address cannot be had.
     """
-    asyncio.run(_serve(model, _listen(host, port), settings, access_log))
+    path = find_model(model)  # a mistake is told before anything heavy starts
+    asyncio.run(_serve(path, _listen(host, port), settings, access_log))
     print("stopped; everything accepted was answered", flush=True)
 
 
 async def _serve(
-    model: str, listening: socket.socket, settings: ServiceSettings, access_log: bool
+    model: Path, listening: socket.socket, settings: ServiceSettings, access_log: bool
 ) -> None:
     threads = settings.threads or num_cores()
     limits = DecoderLimits(

@@ -65,10 +65,11 @@ def test_the_files_of_the_image_answer_and_need_the_lock_only(tree: Path, colour
     """Everything that was imported while a photo was answered, by the package it came in."""
     program = f"""
 import json, sys
+from pathlib import Path
 import trainer.serve, trainer.serving.server, trainer.serving.web_server
 import trainer.serving.decoder, trainer.exporting.preparation
 from trainer.serving.predictor import load_predictor
-load_predictor({str(colour_model)!r}, 1)
+load_predictor(Path({str(colour_model)!r}), 1)
 print(json.dumps([trainer.serve.__file__, sorted({{name.split(".")[0] for name in sys.modules}})]))
 """
     done = subprocess.run(

@@ -36,7 +36,7 @@ def test_a_file_that_knows_other_classes_than_it_answers_is_refused(
     model = colour_model.read_bytes()
     path.write_bytes(append_contract(model[: model.index(b"PK\x03\x04")], contract))
     with pytest.raises(ModelError, match="names 2 classes"):
-        load_predictor(str(path), 1)
+        load_predictor(path, 1)
 
 
 def test_a_file_without_a_contract_is_refused(colour_model: Path, tmp_path: Path):
@@ -45,4 +45,4 @@ def test_a_file_without_a_contract_is_refused(colour_model: Path, tmp_path: Path
     data = path.read_bytes()
     path.write_bytes(data[: data.rindex(b"PK\x05\x06")])
     with pytest.raises(ContractError, match="export the run again"):
-        load_predictor(str(path), 1)
+        load_predictor(path, 1)
