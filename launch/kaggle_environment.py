@@ -17,7 +17,7 @@ JOB_START_VARIABLE = "TRAINER_JOB_START"
 KINDS = {"tpu": "TPU", "gpu": "GPU", "cpu": "CPU"}
 """TensorFlow's name of the devices of each accelerator."""
 
-_NUM_DEVICES = {"tpu": 8, "gpu": 2, "cpu": 1}
+_NUM_DEVICES = {"tpu": 8, "gpu": 2}
 _PROOF = """
 import json, sys
 import tensorflow as tf
@@ -82,11 +82,14 @@ class TrainingEnvironment:
     def prove(self) -> None:
         """Counts the devices that TensorFlow sees, in a process that cannot take us down.
 
-        A libtpu that does not fit aborts the process without an exception.
+        A libtpu that does not fit aborts the process without an exception. A CPU is always there,
+        and costs no quota.
 
         Raises:
           SessionError: Fewer than there should be.
         """
+        if self._accelerator not in _NUM_DEVICES:
+            return
         kind, wanted = KINDS[self._accelerator], _NUM_DEVICES[self._accelerator]
         try:
             done = subprocess.run(

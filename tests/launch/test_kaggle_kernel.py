@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from launch.kaggle_contract import KernelSettings
-from launch.kaggle_environment import JOB_START_VARIABLE
+from launch.kaggle_environment import JOB_START_VARIABLE, TrainingEnvironment
+from launch.kaggle_input import SessionError
 from launch.kaggle_package import make_script, requirements
 from tests.launch.kaggle_machine import make_machine
 from trainer.engine import stop
@@ -113,6 +114,16 @@ def test_data_set_with_another_state_is_refused(tmp_path: Path, empty_python: Pa
     done = machine.run(_script(session=3, state_sha256="0" * 64))
     assert done.returncode == 2
     assert "no attached data set holds the state of session 2" in done.stdout
+
+
+@pytest.mark.slow
+def test_real_tensorflow_is_asked_in_words_that_it_understands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    environment = TrainingEnvironment("gpu", tmp_path, started=0.0)
+    with pytest.raises(SessionError, match=r"TensorFlow 2\.\d+\.\d+ sees 0 GPU devices; 2 are"):
+        environment.prove()
 
 
 def test_script_and_trainer_mean_the_same_start() -> None:
