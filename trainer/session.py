@@ -271,7 +271,7 @@ def _open_run(
     """The record of the run in the folder, or of a new one.
 
     Raises:
-        RunFolderError: the folder holds something else, or a run with other settings.
+        RunFolderError: the folder holds something else, or what a run with other settings learnt.
     """
     import tensorflow as tf
 
@@ -282,6 +282,8 @@ def _open_run(
         return fresh
     stored = load_run_record(options.run_dir)
     differences = settings.differences(stored["settings"])
+    if differences and not stored.get("history") and not _has_checkpoint(options.run_dir):
+        return fresh  # A start that failed, on a misspelt path of weights for one: nothing to lose.
     if differences and not options.allow_changes:
         shown = "; ".join(differences[:5]) + ("; ..." if len(differences) > 5 else "")
         raise RunFolderError(
@@ -294,6 +296,14 @@ def _open_run(
         "devices": fresh["devices"],
         "versions": fresh["versions"],
     }
+
+
+def _has_checkpoint(run_dir: str) -> bool:
+    import tensorflow as tf
+
+    from trainer.engine.checkpoints import FOLDER
+
+    return bool(tf.io.gfile.glob(os.path.join(run_dir, FOLDER, "*.safetensors")))
 
 
 def _note_weights(keeper: RecordKeeper | None, loaded: "LoadedWeights", num_variables: int) -> None:
