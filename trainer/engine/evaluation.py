@@ -9,7 +9,7 @@ import tensorflow as tf
 from trainer.augment.config import IDENTITY, Augmentation, View
 from trainer.engine.steps import EvaluationStep
 from trainer.input.canvases import Examples
-from trainer.input.feed import evaluation_feed
+from trainer.input.feed import evaluation_feed, in_index_order
 from trainer.metrics.classification import accuracy, log_loss, predicted_classes
 from trainer.metrics.predictions import softmax
 
@@ -50,7 +50,10 @@ class Evaluator:
         feed = evaluation_feed(self._strategy, canvases, self._replica_batch)
         logits, labels = zip(*(self._step.run(batch) for batch in feed), strict=True)
         num = canvases.num_examples
-        return np.concatenate(logits)[:num], np.concatenate(labels)[:num]
+        return (
+            in_index_order(self._strategy, logits, num),
+            in_index_order(self._strategy, labels, num),
+        )
 
 
 def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

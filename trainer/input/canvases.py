@@ -149,6 +149,13 @@ class Canvases:
         """Has shards of a bucket fetched ahead of their use, in this order."""
         self._reader.expect(shards)
 
+    def expect_rows(self, first: int, last: int) -> None:
+        """`expect` for the shards of records `first` to `last`, inclusive, unless all are kept."""
+        if self._images is not None and self._filled[first : last + 1].all():
+            return
+        start, end = self._reader.shards_of(np.array([first, last]))
+        self._reader.expect(range(int(start), int(end) + 1))
+
     def gather(self, indices: np.ndarray, epochs: np.ndarray | None = None) -> CanvasRows:
         """Returns the rows of some records, int64 [B], decoding what was not decoded yet.
 

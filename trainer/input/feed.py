@@ -6,12 +6,13 @@ save: a pipeline for any step is made by starting there.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from trainer.devices import num_workers
 from trainer.engine.steps import Batch
 from trainer.errors import DataError
 from trainer.input.canvases import Canvases, Examples
@@ -47,19 +48,40 @@ def train_feed(
 def evaluation_feed(
     strategy: tf.distribute.Strategy, canvases: Examples, replica_batch: int
 ) -> Any:
-    """Distributed batches over the whole split in index order, the last one padded."""
+    """Distributed batches over the whole split; what is behind its end is padding.
+
+    Each worker goes through a part of its own from start to end, so that of a bucket it fetches
+    the shards of that part only; `in_index_order` puts results into order.
+    """
     replicas = strategy.num_replicas_in_sync
+    local = replicas // num_workers(strategy)
     num_steps = -(-canvases.num_examples // (replica_batch * replicas))
+    last = canvases.num_examples - 1
 
     def rows(step: int, replica: int) -> tuple[np.ndarray, ...]:
-        first = (step * replicas + replica) * replica_batch
+        worker, local_replica = divmod(replica, local)
+        first = ((worker * num_steps + step) * local + local_replica) * replica_batch
         positions = np.arange(first, first + replica_batch, dtype=np.int64)
-        real = positions < canvases.num_examples
-        gathered = canvases.gather(np.where(real, positions, 0))
+        if isinstance(canvases, Canvases):
+            own_end = (worker + 1) * num_steps * local * replica_batch
+            canvases.expect_rows(min(first, last), min(own_end - 1, last))
+        # Padding repeats a row that is at hand, or the last one where a worker has none.
+        gathered = canvases.gather(np.minimum(positions, last))
+        real = positions <= last
         seeds = np.zeros((replica_batch, 2), np.int32)
         return gathered.images, gathered.aspects, gathered.labels, real.astype(np.float32), seeds
 
     return distribute(strategy, rows, replica_batch, canvases, 0, num_steps)
+
+
+def in_index_order(
+    strategy: tf.distribute.Strategy, results: Sequence[np.ndarray], num_examples: int
+) -> np.ndarray:
+    """[N, ...] from results [rows over all replicas, ...], one a batch of `evaluation_feed`."""
+    parts = [np.split(result, num_workers(strategy)) for result in results]
+    return np.concatenate([part for worker in zip(*parts, strict=True) for part in worker])[
+        :num_examples
+    ]
 
 
 def example_seeds(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:

@@ -46,18 +46,22 @@ class RecordReader:
         self._split = split
         self._starts = np.cumsum([0] + [shard.num_examples for shard in split.shards])
         self._fetched: FetchedShards | None = None
+        self._expects_all = False
         if storage.is_remote(data_dir):
             limit = max_fetched_bytes or fetched_bytes_limit(split)
             self._fetched = FetchedShards(data_dir, split.shards, limit)
-            if sum(shard.num_bytes for shard in split.shards) <= limit:
-                self._fetched.expect(range(len(split.shards)))
+            self._expects_all = sum(shard.num_bytes for shard in split.shards) <= limit
 
     def shards_of(self, indices: np.ndarray) -> np.ndarray:
         """Number of the shard that holds each record, int64 [B]."""
         return np.searchsorted(self._starts, indices, side="right") - 1
 
     def expect(self, shards: Iterable[int]) -> None:
-        """Fetches these shards in the background, in this order; nothing to do for local ones."""
+        """Fetches these shards in the background, in this order; nothing to do for local ones.
+
+        Where nobody announces anything, the first read has all shards fetched if they fit.
+        """
+        self._expects_all = False
         if self._fetched is not None:
             self._fetched.expect(shards)
 
@@ -71,6 +75,8 @@ class RecordReader:
         number = int(self.shards_of(np.array([index]))[0])
         shard, row = self._split.shards[number], index - int(self._starts[number])
         path = storage.join(self._data_dir, shard.file)
+        if self._expects_all:
+            self.expect(range(len(self._split.shards)))
         try:
             if self._fetched is None:
                 return next(read_records_at(path, shard.offsets[row : row + 1]))

@@ -19,7 +19,7 @@ from tfrecords_builder import gcs, storage
 from tfrecords_builder.manifest import Shard, Split, load_manifest
 from trainer.errors import DataError
 from trainer.input.canvases import Canvases
-from trainer.input.feed import train_feed
+from trainer.input.feed import evaluation_feed, in_index_order, train_feed
 from trainer.input.reading import FetchedShards, RecordReader, fetched_bytes_limit
 from trainer.order import Order, Windows
 from trainer.plan import plan_stages
@@ -183,3 +183,40 @@ def test_a_windowed_epoch_fetches_each_shard_about_once_within_its_bound(
     # Batches are made side by side: one can announce the next window before another is done.
     assert len(fetched) <= len(split.shards) + 4
     canvases.close()
+
+
+class TwoWorkers:
+    """Stands in for the strategy of one of two workers: what the evaluation feed asks of it."""
+
+    num_replicas_in_sync = 2
+    cluster_resolver = None
+
+    def __init__(self, worker: int):
+        self._worker = worker
+
+    def distribute_datasets_from_function(self, make):
+        context = tf.distribute.InputContext(2, self._worker, 2)
+        return make(context)
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+def test_evaluation_fetches_the_shards_of_its_own_part_only(
+    worker: int, server: GcsServer, cut: tuple[Path, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, split = cut
+    monkeypatch.setattr("trainer.input.feed.num_workers", lambda strategy: 2)
+    fetched = count_fetches(monkeypatch)
+    canvases = Canvases(BUCKET, split, 16, "none")
+    batches = list(evaluation_feed(TwoWorkers(worker), canvases, replica_batch=4))
+    canvases.close()
+    # 11 shards of 4: six batches for the first, five and one of padding for the second.
+    own = split.shards[:6] if worker == 0 else split.shards[6:]
+    assert sorted(fetched) == [f"{BUCKET}/{shard.file}" for shard in own]
+    assert sum(int(batch.weights.numpy().sum()) for batch in batches) == 4 * len(own)
+
+
+def test_the_parts_of_two_workers_come_back_in_index_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.input.feed.num_workers", lambda strategy: 2)
+    # Step by step: two rows of the first worker, two of the second.
+    results = [np.array([0, 1, 4, 5]), np.array([2, 3, 6, 6])]
+    assert in_index_order(TwoWorkers(0), results, 7).tolist() == [0, 1, 2, 3, 4, 5, 6]
