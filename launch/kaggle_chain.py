@@ -18,10 +18,11 @@ from absl import flags
 
 from launch.kaggle_client import Kernels, connect
 from launch.kaggle_contract import EXIT_UNFINISHED
-from launch.kaggle_datasets import Datasets, upload_state
+from launch.kaggle_datasets import Datasets
 from launch.kaggle_fetch import fetch
 from launch.kaggle_record import FOLDER, Launch, LaunchError, load_launch, save_launch
 from launch.kaggle_session import start_session
+from launch.kaggle_state import upload_state
 
 POLL_SECS = 60.0
 

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from launch.kaggle_errors import KaggleRefused, doctor_for, explain, with_doctor
 from launch.kaggle_package import launch_id
 from trainer.submission.connection import CallFailed, Connection, Unanswered
+
+T = TypeVar("T")
 
 PAGE_SIZE = 100
 CODE_FILE = "session.py"
@@ -71,6 +73,23 @@ def connect(subject: str) -> Connection:
     return Connection(subject, report=print_line, explain=with_doctor(explain))
 
 
+def find(connection: Connection, query: Callable[[Any], T]) -> T | None:
+    """The answer to the query; None for what does not exist, for which Kaggle says 403, too.
+
+    Raises:
+      SubmissionError: Kaggle refuses in another way, or cannot be reached.
+    """
+    num_failed = 0
+    while True:
+        try:
+            return connection.attempt(query)
+        except CallFailed as failed:
+            if failed.failure.status in (403, 404):
+                return None
+            num_failed += 1
+            connection.wait_after(failed.failure, num_failed)
+
+
 class Kernels:
     """The kernels of the connection's user."""
 
@@ -92,9 +111,8 @@ class Kernels:
             with api.build_kaggle_client() as kaggle:
                 return kaggle.kernels.kernels_api_client.get_kernel(request)
 
-        try:
-            answer = self._call_unless(query, absent=(403, 404))
-        except LookupError:
+        answer = find(self.connection, query)
+        if answer is None:
             return None
         return KernelState(
             launch_id=launch_id(answer.blob.source or ""),
@@ -102,18 +120,6 @@ class Kernels:
             internet=bool(answer.metadata.enable_internet),
             machine=answer.metadata.machine_shape or "",
         )
-
-    def _call_unless(self, query: Callable[[Any], Any], absent: tuple[int, ...]) -> Any:
-        num_failed = 0
-        while True:
-            try:
-                return self.connection.attempt(query)
-            except CallFailed as failed:
-                if failed.failure.status in absent:
-                    # Kaggle answers 403 for what does not exist, too.
-                    raise LookupError from None
-                num_failed += 1
-                self.connection.wait_after(failed.failure, num_failed)
 
     def push(self, metadata: dict[str, Any], script: str, timeout_secs: int) -> int:
         """Saves a version of the kernel, which starts a session; one try. Returns its number.

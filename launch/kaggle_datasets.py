@@ -1,18 +1,16 @@
-"""Folders as private Kaggle data sets: records to train on, checkpoints to go on from."""
+"""Flat folders of files as private Kaggle data sets, uploaded once."""
 
 import hashlib
-import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.kaggle_contract import STATE_FILE, sha256_of
+from launch.kaggle_client import find
+from launch.kaggle_contract import sha256_of
 from launch.kaggle_errors import KaggleRefused
-from launch.kaggle_record import FOLDER, LaunchError
+from launch.kaggle_record import LaunchError
 from trainer.submission.connection import CallFailed, Connection, Unanswered
 from trainer.submission.errors import KaggleUnavailable
 
@@ -75,19 +73,12 @@ class Datasets:
             with api.build_kaggle_client() as kaggle:
                 return kaggle.datasets.dataset_api_client.get_dataset(request)
 
-        num_failed = 0
-        while True:
-            try:
-                answer = self.connection.attempt(query)
-                return _Known(
-                    version=int(answer.current_version_number or 0),
-                    description=answer.description or "",
-                )
-            except CallFailed as failed:
-                if failed.failure.status in (403, 404):
-                    return None
-                num_failed += 1
-                self.connection.wait_after(failed.failure, num_failed)
+        answer = find(self.connection, query)
+        if answer is None:
+            return None
+        return _Known(
+            version=int(answer.current_version_number or 0), description=answer.description or ""
+        )
 
     def _wait_until_ready(self, dataset: str, tag: str) -> None:
         """A session that starts earlier would be given the version before."""
@@ -112,35 +103,6 @@ class Datasets:
             self.connection.report(f"waiting for data set {dataset}: {waited:.0f} s, {status}")
             self.connection.sleep(delay)
             delay = min(delay * 1.5, _POLL_SECS[1])
-
-
-def pack_state(run_dir: Path, folder: Path, session: int) -> str:
-    """Links the run's files into the flat folder and lists them; returns the list's SHA-256.
-
-    Flat, because Kaggle takes folders only as archives, which it then unpacks in its own way.
-    """
-    files: dict[str, dict[str, str]] = {}
-    for path in sorted(path for path in run_dir.rglob("*") if path.is_file()):
-        name = path.relative_to(run_dir).as_posix()
-        # Kaggle takes no empty files; what starts with a dot is a download that was cut off.
-        if name.startswith(f"{FOLDER}/") or path.name.startswith(".") or not path.stat().st_size:
-            continue
-        stored = f"{len(files):04d}-{path.name}"
-        _link(path, folder / stored)
-        files[stored] = {"path": name, "sha256": sha256_of(path)}
-    if not files:
-        raise LaunchError(
-            f"{run_dir} holds no files of a run; what the last session left is needed; fetch it: "
-            f"python -m launch.kaggle fetch --run_dir={run_dir}"
-        )
-    text = json.dumps({"session": session, "files": files}, indent=1) + "\n"
-    (folder / STATE_FILE).write_text(text)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _link(source: Path, target: Path) -> None:
-    # The client names the size it finds: that of a link's target.
-    os.symlink(source.resolve(), target)
 
 
 def _uploaded(folder: Path) -> list[Path]:
@@ -214,11 +176,3 @@ def _upload(dataset: str, folder: Path, tag: str, *, is_new: bool) -> Callable[[
             )
 
     return send
-
-
-def upload_state(datasets: Datasets, dataset: str, run_dir: Path, session: int) -> str:
-    """Uploads the run's folder for the next session; returns the SHA-256 of its list."""
-    with tempfile.TemporaryDirectory() as folder:
-        sha256 = pack_state(run_dir, Path(folder), session)
-        datasets.upload(dataset, Path(folder))
-    return sha256
