@@ -54,7 +54,7 @@ def with_doctor(explain: Explain, flags: str = "") -> Explain:
         error = explain(failure, subject, num_tries)
         is_refusal = failure.kind is Kind.STATUS and not failure.is_transient
         if failure.kind is Kind.NO_CREDENTIALS or (is_refusal and failure.status != 409):
-            return type(error)(f"{error}; check the rest of the account: {DOCTOR}{flags}")
+            return type(error)(f"{error}; then check the rest of the account: {DOCTOR}{flags}")
         return error
 
     return explain_with_doctor
