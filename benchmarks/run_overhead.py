@@ -5,17 +5,24 @@
 Trains one stage as a run does, display and record apart, with a checkpoint every few seconds, and
 beside it the bare compiled step again and again on one batch of the same shape; the same network,
 process and minute. Wall and core time; the ratio of core times depends less on the neighbours.
+Then the same run starts twice in processes of its own: what passes up to the first step, and of it
+compilation, in the first start and in one that goes on.
 """
 
 import os
+import re
+import subprocess
+import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from absl import app, flags
+
+from trainer.engine.stop import StopSignal
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder with built records.", required=True)
@@ -24,10 +31,25 @@ flags.DEFINE_integer("image_px", 96, "Side of the images.")
 flags.DEFINE_integer("batch_size", 32, "Examples in a step.")
 flags.DEFINE_integer("num_epochs", 4, "Epochs of the run.")
 flags.DEFINE_float("checkpoint_secs", 3.0, "Seconds between checkpoints.")
+flags.DEFINE_string("resume_dir", None, "Used inside: start or go on there, stop after 3 calls.")
+
+COMPILATION = "first call, with compilation"
+
+
+class StopsSoon:
+    """As if told to stop behind the third host call."""
+
+    def __init__(self) -> None:
+        self._num_calls = 0
+
+    def reason(self, secs_to_finish: float) -> str | None:
+        self._num_calls += 1
+        return "benchmark" if self._num_calls >= 3 else None
 
 
 def main(argv: list[str]) -> None:
     """Prints the table."""
+    began = StopSignal(None).process_started
     import tensorflow as tf
 
     from tfrecords_builder.manifest import load_manifest
@@ -35,7 +57,7 @@ def main(argv: list[str]) -> None:
     from trainer.engine.run import Run, RunOptions
     from trainer.engine.stage_run import HostCall
     from trainer.engine.stage_state import StageState
-    from trainer.engine.stop import StopSignal
+    from trainer.errors import Preempted
     from trainer.plan import StagePlan, plan_stages
     from trainer.progress import EpochRecord, Progress
     from trainer.recipe import Recipe, Stage
@@ -76,27 +98,37 @@ def main(argv: list[str]) -> None:
             for index in range(2):
                 self.evaluating[index] += now[index] - self.last[index]
 
-    def start(run_dir: str, clock: Clock, epochs: int, announce=lambda line: None) -> Progress:
-        longer = replace(recipe, stages=(replace(stage, epochs=epochs),))
+    def start(
+        run_dir: str,
+        clock: Clock,
+        stop: StopSignal | StopsSoon,
+        announce: Callable[[str], None] = lambda line: None,
+        began: float | None = None,
+    ) -> Progress:
         return Run(
             strategy=strategy,
-            recipe=longer,
-            plans=plan_stages(longer, num_examples=num_examples, num_replicas=1),
+            recipe=recipe,
+            plans=plans,
             manifest=manifest,
             seed=0,
             options=RunOptions(
                 run_dir=run_dir, data_dir=FLAGS.data, checkpoint_secs=FLAGS.checkpoint_secs
             ),
             initial_weights=lambda expected: {},
-            stop=StopSignal(None),
+            stop=stop,
             observers=(clock,),
-            ledger=TimeLedger(),
+            ledger=TimeLedger(began),
             announce=announce,
         ).run()
 
+    if FLAGS.resume_dir:
+        try:
+            start(FLAGS.resume_dir, Clock(), StopsSoon(), print, began)
+        except Preempted:
+            return
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="overhead-") as run_dir:
-        progress = start(run_dir, clock, FLAGS.num_epochs)
+        progress = start(run_dir, clock, StopSignal(None))
     state = StageState(
         strategy, recipe, plans[0], len(manifest.classes), np.ones(len(manifest.classes)), False
     )
@@ -119,6 +151,23 @@ def main(argv: list[str]) -> None:
     print(f"copy for a checkpoint: median {1000 * sorted(snapshots)[3]:.0f} ms")
     spent = ", ".join(f"{what} {secs:.2f} s" for what, secs in progress.seconds["stage"].items())
     print(f"ledger of the run: {spent}")
+    _print_starts()
+
+
+def _print_starts() -> None:
+    with tempfile.TemporaryDirectory(prefix="starts-") as run_dir:
+        for name in ("first start", "goes on"):
+            command = [sys.executable, *sys.argv, f"--resume_dir={run_dir}"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            line = re.search(r"first step of stage .* after ([\d.]+) s: (.*)", done.stdout)
+            assert line is not None, done.stdout
+            compiling = re.search(rf"{COMPILATION} ([\d.]+) s", line[2])
+            assert compiling is not None, line[0]
+            share = float(compiling[1]) / float(line[1])
+            print(
+                f"{name}: first step {line[1]} s after the start of the process ({line[2]}); "
+                f"compilation is {share:.0%}"
+            )
 
 
 def _before_last(clock, index: int) -> float:

@@ -164,10 +164,10 @@ class Run:
         lost = self._checkpoints.lost_secs()
         self._ledger.is_restart = lost > 0 or progress != Progress()
         seconds = time.monotonic() - self._ledger.started - self._ledger.counted_secs()
-        if self._ledger.is_restart:
-            seconds -= loading_secs
-            self._ledger.add_prepared("restore", loading_secs)
-        self._ledger.add_prepared("start", seconds)
+        restoring = loading_secs if self._ledger.is_restart else 0.0
+        self._ledger.add_prepared("start", seconds - restoring)
+        if restoring:
+            self._ledger.add_prepared("restore", restoring)
         if lost:
             self._ledger.add_lost(lost)
         self._checkpoints.note_unsaved(self._ledger.unsaved_secs())
