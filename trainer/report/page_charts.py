@@ -110,7 +110,7 @@ def confusion_chart(
     """
     # Cut in the middle: makes and models often differ at the end only.
     shown = [name if len(name) <= 24 else f"{name[:12]}…{name[-11:]}" for name in names]
-    margin = 16 + math.ceil(6.2 * max(len(name) for name in shown))
+    margin = 20 + math.ceil(6.2 * max(len(name) for name in shown))
     size = margin + _CELL * len(shown) + 4
     parts = []
     for row, name in enumerate(shown):
