@@ -65,6 +65,9 @@ class TensorBoardRun:
         if is_new:
             self._start(0)
             self._describe(record, plans)
+            # Now, for it is written once: a start that is killed would leave the others without.
+            for writer in self._writers.values():
+                writer.flush()
 
     def on_steps(self, plan: StagePlan, progress: Progress, call: "HostCall") -> None:
         """Speed, learning rate and gradient norm after each host call."""

@@ -85,6 +85,16 @@ def test_the_layout_names_only_tags_that_exist(events):
     assert {tag for tag in wanted if not tag.endswith(".*")} <= tags
 
 
+def test_a_start_that_is_killed_at_once_leaves_layout_and_settings(tmp_path):
+    TensorBoardRun(str(tmp_path), RECORD, PLANS)  # Nothing closes or flushes it.
+    train, validation = (
+        EventAccumulator(str(tmp_path / "tensorboard" / name)).Reload()
+        for name in ("train", "validation")
+    )
+    assert "custom_scalars__config__" in train.Tags()["tensors"]
+    assert validation.PluginTagToContent("hparams")
+
+
 def test_steps_that_a_restart_repeats_are_shown_once(tmp_path):
     write(tmp_path, 3)
     write(tmp_path, 4, first_step=2, loss=0.5)
