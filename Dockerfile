@@ -10,6 +10,7 @@ ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
     TF_CPP_MIN_LOG_LEVEL=1
 
 RUN useradd --create-home --uid 1000 trainer
@@ -27,5 +28,7 @@ RUN pip install --no-deps --no-build-isolation . && rm -rf build ./*.egg-info
 
 USER 1000
 WORKDIR /home/trainer
+# Matplotlib looks through all fonts at its first import: here, and not in every container.
+RUN python -c "import matplotlib.font_manager"
 ENTRYPOINT ["python", "-m"]
 CMD ["trainer.task", "--help"]

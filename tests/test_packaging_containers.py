@@ -1,14 +1,18 @@
 """The Dockerfile and the Cloud Build file, checked without Docker and without Google Cloud."""
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+BASE = "docker.io/library/python:3.11-slim-bookworm"
 
 
 def _cloud_build():
@@ -83,3 +87,60 @@ def test_cloud_build_uses_every_substitution_and_defines_every_one_it_uses():
     assert used == defined
     builtin = set(re.findall(r"(?<!\$)\$\{([A-Z][A-Z_]*)\}", text))
     assert builtin <= {"PROJECT_ID", "COMMIT_SHA"}
+
+
+@pytest.fixture
+def buildah() -> Callable[..., str]:
+    """Runs buildah; skips where it cannot build, or has no base image and may not fetch one.
+
+    CONTAINER_BUILD_FLAGS are more flags for `buildah bud`: volumes with a package index, say.
+    """
+    if shutil.which("buildah") is None:
+        pytest.skip("builds for real with buildah: apt-get install buildah")
+    if os.geteuid() != 0:
+        pytest.skip("buildah without a container engine's helpers builds as root only")
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            ["buildah", "--storage-driver=vfs", *arguments],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=1200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    if not run("images", "--filter=reference=" + BASE, "--quiet").strip():
+        pytest.skip(f"buildah holds no base image: buildah --storage-driver=vfs pull {BASE}")
+    return run
+
+
+@pytest.fixture
+def container(buildah: Callable[..., str], dockerfile: str) -> Iterator[Callable[..., str]]:
+    """Runs commands in a container of the image that the Dockerfile makes; removes both."""
+    more = shlex.split(os.environ.get("CONTAINER_BUILD_FLAGS", ""))
+    name = f"tested-{dockerfile.lower()}"
+    flags = ("--isolation=chroot", "--pull-never", "--format=docker", *more)
+    buildah("bud", *flags, f"--file={dockerfile}", f"--tag=localhost/{name}", ".")
+    try:
+        buildah("from", f"--name={name}", "--pull-never", f"localhost/{name}")
+        yield lambda *command: buildah("run", "--isolation=chroot", name, "--", *command)
+    finally:
+        subprocess.run(["buildah", "--storage-driver=vfs", "rm", name], check=False)
+        buildah("rmi", f"localhost/{name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dockerfile", "module", "user"),
+    [("Dockerfile", "trainer.task", "1000"), ("Dockerfile.serve", "trainer.serve", "65534")],
+)
+def test_image_is_built_and_runs_as_no_root(
+    container: Callable[..., str], module: str, user: str
+) -> None:
+    assert container("id", "-u").strip() == user
+    assert "flags:" in container("python", "-m", module, "--help")
+    packages = "import trainer, tfrecords_builder as b; print(b.__file__)"
+    assert container("python", "-c", packages).startswith(("/usr/local/lib", "/opt/service"))
