@@ -62,15 +62,17 @@ def main(arguments: Sequence[str]) -> None:
         strategy,
         make_initial_weights(recipe, manifest),
         lambda plan, step, loss: print(
-            f"{plan.stage.name} step {step}: mean loss of the epoch {loss:.6g}", flush=True
+            f"{plan.stage.name}: mean loss of the epoch after step {step + 1}: {loss:.6g}",
+            flush=True,
         ),
     )
     if seen is None:
         print("not seen again: the stage went through; a device or its kernels may differ")
         return
     print(
-        f"seen again: step {seen.step} of stage {facts['stage']!r}, mean loss of the epoch "
-        f"{seen.loss} (recorded: {facts['loss']} behind step {facts['batches'][-1]['step']})"
+        f"seen again: mean loss of the epoch after step {seen.step + 1} of stage "
+        f"{facts['stage']!r}: {seen.loss} "
+        f"(recorded: {facts['loss']} after step {facts['batches'][-1]['step'] + 1})"
     )
     shown = ", ".join(seen.ids[:_IDS_SHOWN]) + (", ..." if len(seen.ids) > _IDS_SHOWN else "")
     which = "the same as" if seen.same_photos else "NOT those"

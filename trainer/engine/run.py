@@ -133,7 +133,7 @@ class Run:
         arrays, progress = self._load_newest()
         self._count_start(progress, time.monotonic() - loading)
         if self._options.rehearses:
-            with self._ledger.measure("rehearsal"):
+            with self._ledger.prepare("rehearsal"):
                 self.rehearse(progress.stage)
         self._before_first_step()
         num_rollbacks = 0

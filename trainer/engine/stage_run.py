@@ -154,7 +154,7 @@ class StageRun:
             self.ledger.add("compile" if first_call else "step", spent - input_wait_secs)
             if first_call:
                 self._compile_secs = spent - input_wait_secs
-                self._announce_first_step(spent - input_wait_secs)
+                self._announce_first_step(spent - input_wait_secs, input_wait_secs)
             else:
                 self._longest_call_secs = max(self._longest_call_secs, spent)
                 self._part_compilation_from_step((spent - input_wait_secs) / num_steps)
@@ -229,9 +229,14 @@ class StageRun:
             observer.on_epoch(self.plan, progress, record)
         return progress
 
-    def _announce_first_step(self, compile_secs: float) -> None:
+    def _announce_first_step(self, call_secs: float, input_wait_secs: float) -> None:
         waited = time.monotonic() - self.preparing_since
-        prepared = {**self.ledger.take_prepared(), "first call, with compilation": compile_secs}
+        call = "first call" if self.built.is_compiled else "first call, with compilation"
+        prepared = {
+            **self.ledger.take_prepared(),
+            "input wait": input_wait_secs,
+            call: call_secs,
+        }
         parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in prepared.items())
         self.announce(f"first step of stage {self.plan.stage.name!r} after {waited:.1f} s: {parts}")
 

@@ -23,6 +23,21 @@ def test_moved_seconds_are_counted_once() -> None:
     assert ledger.take() == {}
 
 
+@pytest.mark.parametrize(
+    ("is_restart", "counted"), [(False, {"build": 3.0}), (True, {LOST: 2.0, "build": 1.0})]
+)
+def test_preparations_are_told_by_name_and_lost_in_a_restart(
+    is_restart: bool, counted: dict[str, float]
+) -> None:
+    ledger = TimeLedger()
+    ledger.is_restart = is_restart
+    ledger.add_prepared("build", 2.0)
+    assert ledger.take_prepared() == {"build": 2.0}
+    # The start is over: what the next stage prepares is not lost.
+    ledger.add_prepared("build", 1.0)
+    assert ledger.take() == counted
+
+
 def test_what_a_kill_would_lose_grows_from_the_last_take(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
