@@ -29,7 +29,7 @@ class Remedy:
 
     name: str
     num_calibration: int
-    """Photos that the ranges of the activations are taken from."""
+    """Photos whose activations' extremes are averaged to ranges."""
     float_kinds: tuple[str, ...] = ()
     """LiteRT operations whose results stay float32."""
     float_ends: bool = False
@@ -113,9 +113,11 @@ class LiteRtWriter:
                 converter.representative_dataset = lambda: (
                     {INPUT: photo[np.newaxis]} for photo in photos
                 )
-                self._debuggers[num] = tf.lite.experimental.QuantizationDebugger(
+                debugger = tf.lite.experimental.QuantizationDebugger(
                     converter=converter, debug_dataset=list, debug_options=options()
                 )
+                debugger.calibrated_model = _with_mean_ranges(debugger.calibrated_model, photos)
+                self._debuggers[num] = debugger
             debugger = self._debuggers[num]
             kept = self._kept_in_float(debugger.calibrated_model, remedy)
             kept |= set(worst_tensors[: remedy.num_float_layers])
@@ -137,6 +139,48 @@ class LiteRtWriter:
             last = max(i for i, kind in enumerate(kinds) if kind == "MEAN") - 1
             kept |= {name for _, name in results[:first] + results[last:]}
         return kept
+
+
+def _with_mean_ranges(calibrated: bytes, photos: np.ndarray) -> bytes:
+    """A calibrated file whose ranges are the means of the photos' own extremes.
+
+    The converter takes the extremes of all photos together, so that one outlier coarsens every
+    value of a layer. Averages are what training frameworks calibrate with (Krishnamoorthi,
+    "Quantizing deep convolutional networks for efficient inference", arXiv:1806.08342, 2018).
+
+    Args:
+        calibrated: a float32 file with a range on every activation.
+        photos: uint8 [N, S, S, 3].
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
+    ranges = {
+        index: tensor.quantization
+        for index, tensor in enumerate(model.subgraphs[0].tensors)
+        if tensor.quantization is not None
+        and tensor.quantization.min is not None
+        and model.buffers[tensor.buffer].data is None
+    }
+    interpreter = Interpreter(
+        model_content=calibrated,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    image = interpreter.get_input_details()[0]["index"]
+    extremes = []
+    for photo in photos:
+        interpreter.set_tensor(image, photo[np.newaxis])
+        interpreter.invoke()
+        values = (interpreter.get_tensor(index) for index in ranges)
+        extremes.append([(array.min(), array.max()) for array in values])
+    for quantization, (low, high) in zip(ranges.values(), np.mean(extremes, axis=0), strict=True):
+        # Zero stays exact: it is what convolutions pad with.
+        quantization.min = np.array([min(low, 0)], np.float32)
+        quantization.max = np.array([max(high, 0)], np.float32)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _results(model: bytes) -> list[tuple[str, str]]:
