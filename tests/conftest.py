@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,21 @@ def material() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real photos at {folder}; CARS_MATERIAL=DIR names another folder")
     return folder
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """A playwright browser without a window; skips where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if not CHROMIUM.is_file():
+        pytest.skip(f"no browser at {CHROMIUM}; install Chromium")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(
+            executable_path=str(CHROMIUM), args=[*CHROMIUM_FLAGS, "--disable-sync"]
+        )
+        yield opened
+        opened.close()
