@@ -41,7 +41,7 @@ def explanation() -> Explain:
 def connection(lines: list[str], explanation: Explain) -> Connection:
     return Connection(
         "train-b5",
-        timeouts_secs=(2, 0.4),
+        timeouts_secs=(2, 0.6),
         sleep=lambda _: None,
         report=lines.append,
         explain=explanation,
