@@ -1,5 +1,6 @@
 """One small data set, four logical CPU devices and one way to start runs, for all engine tests."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,7 +49,10 @@ def one_device() -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy("/cpu:0")
 
 
+@functools.cache
 def mirrored(num_replicas: int) -> tf.distribute.Strategy:
+    """One strategy a process, as in a run: a second one would count its collectives from 100 again,
+    and TensorFlow keeps the shapes of those that were (TensorFlow 2.21)."""
     if num_replicas == 1:
         return tf.distribute.OneDeviceStrategy("/cpu:0")
     return tf.distribute.MirroredStrategy([f"/cpu:{index}" for index in range(num_replicas)])
