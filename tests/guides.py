@@ -53,3 +53,5 @@ def _parts(text: str) -> Iterator[str]:
             continue
         for match in re.finditer(r"^ {4,}(\S.*)$|`(python [^`]+)`", block, re.MULTILINE):
             yield match[1] or match[2].replace("\n", " ")
+            # An indented line may also be text of a list.
+            yield from re.findall(r"`(python [^`]+)`", match[1] or "")
