@@ -29,7 +29,9 @@ class Remedy:
 
     name: str
     num_calibration: int
-    """Photos whose activations' extremes are averaged to ranges."""
+    """Photos that the ranges of the activations are taken from."""
+    whole_ranges: bool = False
+    """Ranges reach to the extremes of all photos, and not to the mean of each photo's own."""
     float_kinds: tuple[str, ...] = ()
     """LiteRT operations whose results stay float32."""
     float_ends: bool = False
@@ -42,7 +44,7 @@ _GATES = ("MUL", "LOGISTIC")
 _POINTWISE = (*_GATES, "ADD")
 REMEDIES = (
     Remedy(name="all of it in int8", num_calibration=60),
-    Remedy(name="more calibration photos", num_calibration=180),
+    Remedy(name="whole ranges", num_calibration=60, whole_ranges=True),
     Remedy(
         name="scaling, gates and head in float",
         num_calibration=60,
@@ -50,15 +52,24 @@ REMEDIES = (
         float_ends=True,
     ),
     Remedy(
+        name="scaling, gates and head in float, whole ranges",
+        num_calibration=60,
+        whole_ranges=True,
+        float_kinds=_GATES,
+        float_ends=True,
+    ),
+    Remedy(
         name="scaling, gates, sums, head and the five layers that lose most in float",
         num_calibration=60,
+        whole_ranges=True,
         float_kinds=_POINTWISE,
         float_ends=True,
         num_float_layers=5,
     ),
     Remedy(
-        name="the same with twenty layers",
+        name="the same with twenty layers and more calibration photos",
         num_calibration=180,
+        whole_ranges=True,
         float_kinds=_POINTWISE,
         float_ends=True,
         num_float_layers=20,
@@ -77,7 +88,7 @@ class LiteRtWriter:
     def __init__(self, model: PixelModel):
         self._folder = tempfile.TemporaryDirectory(prefix="litert-")
         tf.saved_model.save(model, self._folder.name, signatures={_SIGNATURE: model.function()})
-        self._debuggers: dict[int, Any] = {}
+        self._debuggers: dict[tuple[int, bool], Any] = {}
 
     def close(self) -> None:
         """Removes what lies on the disk."""
@@ -104,25 +115,32 @@ class LiteRtWriter:
             worst_tensors: names of the results that lose most, the worst first.
         """
         num = min(remedy.num_calibration, len(calibration))
+        photos = calibration[np.linspace(0, len(calibration) - 1, num).astype(int)]
         options = tf.lite.experimental.QuantizationDebugOptions
         with _quiet():
-            if num not in self._debuggers:
-                photos = calibration[np.linspace(0, len(calibration) - 1, num).astype(int)]
-                converter = self._converter()
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
-                converter.representative_dataset = lambda: (
-                    {INPUT: photo[np.newaxis]} for photo in photos
-                )
-                debugger = tf.lite.experimental.QuantizationDebugger(
-                    converter=converter, debug_dataset=list, debug_options=options()
-                )
-                debugger.calibrated_model = _with_mean_ranges(debugger.calibrated_model, photos)
-                self._debuggers[num] = debugger
-            debugger = self._debuggers[num]
+            debugger = self._calibrated(photos, remedy.whole_ranges)
             kept = self._kept_in_float(debugger.calibrated_model, remedy)
             kept |= set(worst_tensors[: remedy.num_float_layers])
             debugger.options = options(denylisted_nodes=sorted(kept) or None)
             return bytes(debugger.get_nondebug_quantized_model())
+
+    def _calibrated(self, photos: np.ndarray, whole_ranges: bool) -> Any:
+        key = (len(photos), whole_ranges)
+        if key not in self._debuggers:
+            converter = self._converter()
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: (
+                {INPUT: photo[np.newaxis]} for photo in photos
+            )
+            debugger = tf.lite.experimental.QuantizationDebugger(
+                converter=converter,
+                debug_dataset=list,
+                debug_options=tf.lite.experimental.QuantizationDebugOptions(),
+            )
+            if not whole_ranges:
+                debugger.calibrated_model = _with_mean_ranges(debugger.calibrated_model, photos)
+            self._debuggers[key] = debugger
+        return self._debuggers[key]
 
     def _converter(self) -> Any:
         return tf.lite.TFLiteConverter.from_saved_model(
@@ -146,7 +164,8 @@ def _with_mean_ranges(calibrated: bytes, photos: np.ndarray) -> bytes:
 
     The converter takes the extremes of all photos together, so that one outlier coarsens every
     value of a layer. Averages are what training frameworks calibrate with (Krishnamoorthi,
-    "Quantizing deep convolutional networks for efficient inference", arXiv:1806.08342, 2018).
+    "Quantizing deep convolutional networks for efficient inference", arXiv:1806.08342, 2018);
+    what reaches beyond them is cut off, which some networks bear worse.
 
     Args:
         calibrated: a float32 file with a range on every activation.
