@@ -40,6 +40,8 @@ NOT_RUN = {
     "*--aot_python=*": "needs the environment of the TPU compiler; tests/trainer/lowering runs it",
     "python -m launch.local --num_workers=2 *": "tests/launch/test_two_processes.py runs it",
     "*--auto_submit*": "hands in what that guide has handed in; tests/trainer/test_auto_submit.py",
+    "python -m trainer.weights convert *": "needs weights of an EfficientNet; "
+    "tests/trainer/weights/test_command.py converts them",
     "python -m trainer.replay CAPSULE": "needs an exploded run; tests/trainer/test_task.py runs it",
     "README.md: *--recipe=cars_small*": "docs/own_photos.md trains it",
     "docs/competition.md: python -m tfrecords_builder *": "README.md builds records of such files",
