@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from tfrecords_builder.manifest import Manifest, load_manifest
 from trainer.auto_submit import AutoSubmit, check_auto_submit, sleep_until_told, submit_run
 from trainer.devices import (
-    COMPILE_CACHE,
     describe,
     is_chief,
     keep_compiled,
@@ -23,7 +22,7 @@ from trainer.devices import (
 )
 from trainer.engine.ledger import TimeLedger
 from trainer.engine.stop import StopSignal, parse_duration
-from trainer.errors import DataError, Preempted, RunFolderError
+from trainer.errors import DataError, Preempted
 from trainer.initial_weights import make_initial_weights
 from trainer.network.backbones import check_backbone
 from trainer.overrides import apply_overrides
@@ -31,7 +30,8 @@ from trainer.plan import plan_stages, plan_table
 from trainer.recipe import Recipe
 from trainer.recipes import load_recipe
 from trainer.report.record_keeper import RecordKeeper
-from trainer.run_record import MODEL_FILE, RunSettings, load_run_record, make_run_record
+from trainer.run_folder import open_run
+from trainer.run_record import MODEL_FILE, RunSettings, make_run_record
 from trainer.tpu import compiles_with_xla, has_tpu_build, require_importable, tpu_is_near
 from trainer.vertex_environment import VertexEnvironment, copy_model
 
@@ -140,8 +140,17 @@ def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
         "start the same command with the same records everywhere",
     )
     record = workers.chief_first(
-        lambda: _open_run(
-            options, settings, manifest, describe(strategy), strategy.num_replicas_in_sync
+        lambda: open_run(
+            options.run_dir,
+            settings,
+            make_run_record(
+                settings,
+                manifest,
+                options.data_dir,
+                describe(strategy),
+                strategy.num_replicas_in_sync,
+            ),
+            allow_changes=options.allow_changes,
         )
     )
     chief = is_chief(strategy)
@@ -259,51 +268,6 @@ def _check_data(manifest: Manifest, data_dir: str) -> None:
 def _describe_data(manifest: Manifest) -> str:
     counts = ", ".join(f"{split.num_examples} {name}" for name, split in manifest.splits.items())
     return f"{counts}, {len(manifest.classes)} classes"
-
-
-def _open_run(
-    options: SessionOptions,
-    settings: RunSettings,
-    manifest: Manifest,
-    strategy: str,
-    num_replicas: int,
-) -> dict:
-    """The record of the run in the folder, or of a new one.
-
-    Raises:
-        RunFolderError: the folder holds something else, or what a run with other settings learnt.
-    """
-    import tensorflow as tf
-
-    fresh = make_run_record(settings, manifest, options.data_dir, strategy, num_replicas)
-    names = tf.io.gfile.listdir(options.run_dir) if tf.io.gfile.isdir(options.run_dir) else []
-    if not {name.rstrip("/") for name in names} - {COMPILE_CACHE}:
-        tf.io.gfile.makedirs(options.run_dir)
-        return fresh
-    stored = load_run_record(options.run_dir)
-    differences = settings.differences(stored["settings"])
-    if differences and not stored.get("history") and not _has_checkpoint(options.run_dir):
-        return fresh  # A start that failed, on a misspelt path of weights for one: nothing to lose.
-    if differences and not options.allow_changes:
-        shown = "; ".join(differences[:5]) + ("; ..." if len(differences) > 5 else "")
-        raise RunFolderError(
-            f"{options.run_dir!r} holds a run with other settings ({shown}); need the same to go "
-            "on; use another --run_dir, or --allow_changes to go on all the same"
-        )
-    return {
-        **stored,
-        "settings": settings.to_json(),
-        "devices": fresh["devices"],
-        "versions": fresh["versions"],
-    }
-
-
-def _has_checkpoint(run_dir: str) -> bool:
-    import tensorflow as tf
-
-    from trainer.engine.checkpoints import FOLDER
-
-    return bool(tf.io.gfile.glob(os.path.join(run_dir, FOLDER, "*.safetensors")))
 
 
 def _note_weights(keeper: RecordKeeper | None, loaded: "LoadedWeights", num_variables: int) -> None:
