@@ -96,10 +96,11 @@ def _prepare(photo: Image.Image, geometry: Geometry, image_px: int, max_pixels: 
     width, height = photo.size
     if width * height > max_pixels:
         raise PhotoTooLargeError(f"declares {width} x {height} pixels, more than {max_pixels}")
-    orientation = photo.getexif().get(_ORIENTATION_TAG, 1)
     canvas_px = geometry.canvas_px
     photo.draft("RGB", (canvas_px, canvas_px))
     photo.load()
+    # Not before: Pillow turns a TIFF upright while it loads it, and takes the tag away.
+    orientation = photo.getexif().get(_ORIENTATION_TAG, 1)
     canvas = to_rgb(photo).resize((canvas_px, canvas_px), Image.Resampling.BILINEAR)
     if orientation in range(2, 9):
         # After the squash, when few pixels are left to be turned.
@@ -107,7 +108,9 @@ def _prepare(photo: Image.Image, geometry: Geometry, image_px: int, max_pixels: 
         canvas = ImageOps.exif_transpose(canvas)
     if orientation in range(5, 9):
         width, height = height, width
-    aspect = min(max(width / height, 1 / _MOST_BARS), _MOST_BARS)
+    aspect = width / height
+    if geometry.resize == "pad":
+        aspect = min(max(aspect, 1 / _MOST_BARS), _MOST_BARS)
     shares = evaluation_box(aspect, geometry)
     outside = geometry.pad_value if geometry.resize == "pad" else None
     left, top, right, bottom = shares

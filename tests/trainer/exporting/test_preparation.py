@@ -33,8 +33,9 @@ def test_pixels_are_within_a_grey_level_of_evaluation(width, height, resize, cen
     assert np.abs(found - expected.numpy()[0]).max() <= 1.01
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_turned_upright(orientation):
+def test_photos_are_turned_upright(orientation, kind):
     upright = photo_of(64, 48)
     # What a camera stores so that its tag turns it upright again.
     turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
@@ -42,7 +43,7 @@ def test_photos_are_turned_upright(orientation):
     stored = upright if turn is None else upright.transpose(Image.Transpose(turn))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    prepared = prepare_photo(encode(stored, exif=exif), make_contract())
+    prepared = prepare_photo(encode(stored, kind, exif=exif), make_contract())
     expected = prepare_photo(encode(upright), make_contract())
     assert (prepared.width, prepared.height) == (64, 48)
     difference = np.abs(prepared.pixels.astype(int) - expected.pixels.astype(int))
@@ -52,6 +53,11 @@ def test_photos_are_turned_upright(orientation):
 def test_a_centre_crop_tells_its_box_in_the_photo():
     prepared = prepare_photo(encode(photo_of(80, 40)), make_contract("center_crop"))
     assert prepared.box == pytest.approx((20, 0, 60, 40))
+
+
+def test_a_centre_crop_of_a_very_long_photo_is_square():
+    prepared = prepare_photo(encode(photo_of(2000, 20)), make_contract("center_crop"))
+    assert prepared.box == pytest.approx((990, 0, 1010, 20))
 
 
 def test_transparency_lies_over_white():
