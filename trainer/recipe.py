@@ -147,6 +147,12 @@ class Stage:
                 "kept features need a network that is frozen below the head; set train_from=head "
                 "or the views to 0"
             )
+        if self.cache_feature_views and self.augmentation.mixes:
+            raise RecipeError(
+                f"{where}: cache_feature_views={self.cache_feature_views} with mixup or cutmix; "
+                "kept features are of one photo with one label; set the views to 0, or "
+                "augmentation.mixup_alpha and augmentation.cutmix_alpha"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,9 +187,10 @@ class Recipe:
         _check(len(set(names)) == len(names), where, "stages", names, "different names")
         _check_choice(self.precision, PRECISIONS, where, "precision")
         _check_choice(self.monitor, MONITORS, where, "monitor")
-        for name in ("head_dropout", "drop_connect"):
+        for name in ("head_dropout", "drop_connect", "adam_beta_1", "adam_beta_2"):
             rate = getattr(self, name)
             _check(0 <= rate < 1, where, name, rate, "0 to below 1")
+        _check(self.adam_epsilon > 0, where, "adam_epsilon", self.adam_epsilon, "above 0")
         geometries = {stage.augmentation.resize for stage in self.stages}
         _check(
             len(geometries) == 1,

@@ -66,6 +66,21 @@ def test_kept_features_need_a_frozen_network() -> None:
         make_stage(cache_feature_views=2)
 
 
+def test_kept_features_are_of_one_photo() -> None:
+    with pytest.raises(RecipeError, match="mixup"):
+        make_stage(
+            train_from="head",
+            cache_feature_views=2,
+            augmentation=Augmentation(mixup_alpha=0.2),
+        )
+
+
+@pytest.mark.parametrize(("field", "value"), [("adam_beta_2", 1.0), ("adam_epsilon", 0.0)])
+def test_an_optimizer_that_would_divide_by_zero_is_refused(field: str, value: float) -> None:
+    with pytest.raises(RecipeError, match=field):
+        make_recipe(**{field: value})
+
+
 def test_stages_of_one_name_are_refused() -> None:
     with pytest.raises(RecipeError, match="different names"):
         make_recipe(make_stage(), make_stage())
