@@ -40,6 +40,13 @@ class StagePlan:
         """The number of steps after which epoch `epoch` (from 0) has been seen whole."""
         return math.ceil((epoch + 1) * self.num_examples / self.global_batch)
 
+    def epochs_done(self, step: int) -> int:
+        """Epochs that have been seen whole after `step` steps.
+
+        A batch that is larger than the training split ends several at once.
+        """
+        return min(self.stage.epochs, step * self.global_batch // self.num_examples)
+
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of step `step` before any reduction on a plateau."""
         return learning_rate_at(
@@ -84,12 +91,13 @@ def plan_stages(
                 "fewer devices or --batch_scaling=per_replica"
             )
         share = math.ceil(global_batch / num_replicas)
-        num_micro_batches = 1
-        if recipe.max_replica_batch is not None:
-            num_micro_batches = math.ceil(share / recipe.max_replica_batch)
         # Mixing partners are neighbours in the batch: an even share keeps each pair on one replica
         # and so the same on any number of them.
-        multiple = num_micro_batches * (2 if stage.augmentation.mixes else 1)
+        together = 2 if stage.augmentation.mixes else 1
+        num_micro_batches = 1
+        if (limit := recipe.max_replica_batch) is not None:
+            num_micro_batches = math.ceil(share / max(together, limit // together * together))
+        multiple = num_micro_batches * together
         replica_batch = math.ceil(share / multiple) * multiple
         warmup_epochs = max(stage.warmup_epochs, 1.0) if factor > 1 else stage.warmup_epochs
         num_steps = math.ceil(stage.epochs * num_examples / global_batch)

@@ -47,11 +47,29 @@ def test_a_plan_covers_every_example_and_fits_the_replicas(
     micro_batch = plan.replica_batch // plan.num_micro_batches
     assert not mixes or micro_batch % 2 == 0
     if max_replica_batch is not None:
-        assert micro_batch <= max_replica_batch + (1 if mixes else 0)
+        # A pair that is mixed cannot be parted.
+        assert micro_batch <= max(max_replica_batch, 2 if mixes else 1)
     assert plan.num_steps * batch_size >= epochs * num_examples > (plan.num_steps - 1) * batch_size
     ends = [plan.epoch_end(epoch) for epoch in range(epochs)]
     assert ends == sorted(ends)
     assert ends[-1] == plan.num_steps
+
+
+@given(num_examples=st.integers(1, 300), batch_size=st.integers(1, 300), epochs=st.integers(1, 9))
+def test_every_epoch_that_ends_has_steps_of_its_own(
+    num_examples: int, batch_size: int, epochs: int
+) -> None:
+    recipe = make_recipe(make_stage(batch_size=batch_size, epochs=epochs))
+    (plan,) = plan_stages(recipe, num_examples=num_examples, num_replicas=1)
+    step, ended = 0, [0]
+    while ended[-1] < epochs:
+        before, step = step, plan.epoch_end(ended[-1])
+        assert step > before
+        ended.append(plan.epochs_done(step))
+        assert plan.epochs_done(step - 1) < ended[-1]
+    assert step == plan.num_steps
+    if batch_size <= num_examples:
+        assert ended == list(range(epochs + 1))
 
 
 def test_fixed_scaling_keeps_batch_and_rate() -> None:
