@@ -57,22 +57,26 @@ def run_in_workers(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
     num_done, stop = context.Value("q", 0), context.Value("b", 0, lock=False)
+    watched, held = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(
         max_workers=min(num_workers, len(tasks)),
         mp_context=context,
         initializer=_start_worker,
-        initargs=(num_done, stop, dict(os.environ)),
+        initargs=(num_done, stop, watched, dict(os.environ)),
     )
     try:
         futures = [pool.submit(function, task) for task in tasks]
         pending = set(futures)
         while pending:
             finished, pending = wait(pending, timeout=POLL_SECS, return_when=FIRST_COMPLETED)
-            on_progress(num_done.value)
+            on_progress(num_done.get_obj().value)  # Whoever was killed may still hold the lock.
             for future in finished:
                 future.result()
         return [future.result() for future in futures]
     except BrokenProcessPool as error:
+        # The pool ends the other workers with SIGTERM, which they ignore, and waits for them: those
+        # between two tasks would wait for the next one forever.
+        held.close()
         raise WorkerError(
             "a worker process was killed, most likely for lack of memory; "
             "start the same command again with fewer --workers, it goes on where it stopped"
@@ -80,6 +84,8 @@ def run_in_workers(
     finally:
         stop.value = 1
         pool.shutdown(wait=True, cancel_futures=True)
+        held.close()
+        watched.close()
 
 
 _num_done: Any = None
@@ -120,7 +126,9 @@ def photo_done() -> None:
         _num_done.value += 1
 
 
-def _start_worker(num_done: Any, stop: Any, environment: Mapping[str, str]) -> None:
+def _start_worker(
+    num_done: Any, stop: Any, watched: connection.Connection, environment: Mapping[str, str]
+) -> None:
     global _num_done, _stop
     _num_done, _stop = num_done, stop
     # The server that forks the workers has the environment of the moment when it was started.
@@ -131,12 +139,12 @@ def _start_worker(num_done: Any, stop: Any, environment: Mapping[str, str]) -> N
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # libtiff prints hundreds of lines about one damaged file. Exceptions travel by another way.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_when_told, args=(watched,), daemon=True).start()
 
 
-def _exit_with_parent() -> None:
-    """Ends this worker when the main process dies, however it dies."""
+def _exit_when_told(watched: connection.Connection) -> None:
+    """Ends this worker when the main process dies, however it dies, or closes its end."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    connection.wait([parent.sentinel])
+    connection.wait([parent.sentinel, watched])
     os._exit(1)

@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,23 @@ def environment(name: str) -> str | None:
 def die(number: int) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def kill_idle_workers(task: tuple[int, Path]) -> None:
+    number, folder = task
+    (folder / str(number)).write_text(str(os.getpid()))
+    time.sleep(0.2)  # So that every worker gets one task.
+    if number == 0:
+        time.sleep(0.3)  # By now the others wait for another one.
+        for other in "12":
+            os.kill(int((folder / other).read_text()), signal.SIGKILL)
+        time.sleep(0.2)
+
+
+def lose_idle_workers(folder: Path) -> None:
+    tasks = [(number, folder) for number in range(5)]
+    with pytest.raises(WorkerError):
+        run_in_workers(kill_idle_workers, tasks, num_workers=5)
 
 
 def refuse(number: int) -> int:
@@ -48,6 +69,15 @@ def test_workers_see_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_killed_worker_is_one_clear_error() -> None:
     with pytest.raises(WorkerError, match="fewer --workers"):
         run_in_workers(die, [1, 2], num_workers=2)
+
+
+def test_no_worker_waits_forever_for_a_killed_one(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys; from tests.tfrecords_builder.test_workers import lose_idle_workers; "
+        "lose_idle_workers(pathlib.Path(sys.argv[1]))"
+    )
+    # In a process of its own, since the defect would be to hang.
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
