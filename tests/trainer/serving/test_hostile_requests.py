@@ -121,6 +121,13 @@ def test_more_photos_than_the_queue_holds_are_refused(service: RunningService):
     assert service.client.post(f"{service.url}/v1/predict", json=sent).status_code == 413
 
 
+def test_json_that_would_fill_memory_when_read_does_not(service: RunningService):
+    body = b'{"photos":[' + b",".join([b'{"data":""}'] * 80_000) + b"]}"
+    response = service.post(body, "application/json")
+    assert response.status_code == 413
+    assert "more values" in response.json()["detail"], "it was read before it was counted"
+
+
 def test_a_photo_that_declares_too_many_pixels_is_refused_undecoded(service: RunningService):
     response = service.post(make_photo(size=(2500, 2500)))
     assert response.status_code == 413
