@@ -8,7 +8,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from trainer.serving.answers import PredictAnswer
-from trainer.serving.photos import BodyReader, JsonPhotos
+from trainer.serving.photos import BodyReader, JsonPhoto
 from trainer.serving.refusals import CLIENT_LEFT, TITLES, Problem, RefusalError
 from trainer.serving.service import Service
 
@@ -26,7 +26,13 @@ _BODY: dict[str, Any] = {
         },
         "image/*": _BINARY,
         "application/octet-stream": _BINARY,
-        "application/json": {"schema": JsonPhotos.model_json_schema(ref_template="{model}")},
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["photos"],
+                "properties": {"photos": {"type": "array", "items": JsonPhoto.model_json_schema()}},
+            }
+        },
     },
 }
 

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import re
 
 import numpy as np
 import pytest
@@ -82,6 +84,18 @@ def test_metrics_count_requests_photos_and_batches(service: RunningService):
 )
 def test_paths_for_operators_and_people_answer(service: RunningService, path: str):
     assert service.client.get(service.url + path).status_code == 200
+
+
+def test_every_reference_of_the_openapi_document_leads_somewhere(service: RunningService):
+    document = service.client.get(f"{service.url}/openapi.json").json()
+    references = re.findall(r'"\$ref": "([^"]+)"', json.dumps(document))
+    assert references
+    for reference in references:
+        start, *names = reference.split("/")
+        assert start == "#", reference
+        place = document
+        for name in names:
+            place = place[name]
 
 
 def test_pages_name_no_other_host(service: RunningService):
