@@ -39,22 +39,29 @@ class RunSettings:
     batch_scaling: str
     data_fingerprint: str
     rate_scaling: str = "linear"
+    num_replicas: int = 1
+    """Decides something only with a batch per replica; a global batch is the same on any number."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
+        per_replica = self.batch_scaling == "per_replica"
         return {
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
             "batch_scaling": self.batch_scaling,
             "rate_scaling": self.rate_scaling,
             "data_fingerprint": self.data_fingerprint,
+            **({"num_replicas": self.num_replicas} if per_replica else {}),
         }
 
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """`path: stored -> ours` for every value that differs from a stored `to_json`."""
         ours = json.loads(json.dumps(self.to_json()))
-        # Records of before there was a choice were all of the kind that is the default now.
+        # Records of before there was a choice were all of the kind that is the default now; how
+        # many replicas there were was not written down.
         stored = {"rate_scaling": "linear", **stored}
+        if "num_replicas" not in stored and stored["batch_scaling"] == self.batch_scaling:
+            ours.pop("num_replicas", None)
         return [
             f"{path}: {before} -> {after}" for path, before, after in differing_values(stored, ours)
         ]

@@ -1,5 +1,6 @@
 """What a start finds in the folder of its run."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,27 @@ def test_what_was_learnt_with_other_settings_is_not_gone_on_with(
     checkpoint.touch()
     with pytest.raises(RunFolderError, match=r"other settings \(seed: 0 -> 1\)"):
         open_with(1, run_dir, manifest)
+
+
+def test_a_batch_per_replica_is_of_so_many_replicas(manifest: Manifest) -> None:
+    def settings(num_replicas: int, batch_scaling: str = "per_replica") -> RunSettings:
+        return RunSettings(
+            recipe=make_recipe(),
+            seed=0,
+            batch_scaling=batch_scaling,
+            data_fingerprint=manifest.fingerprint,
+            num_replicas=num_replicas,
+        )
+
+    def stored(settings: RunSettings) -> dict[str, Any]:
+        return json.loads(json.dumps(settings.to_json()))
+
+    of_eight = stored(settings(8))
+    assert settings(4).differences(of_eight) == ["num_replicas: 8 -> 4"]
+    assert settings(8).differences(of_eight) == []
+    assert settings(4, "fixed").differences(stored(settings(8, "fixed"))) == []
+    del of_eight["num_replicas"]  # As an older version wrote it.
+    assert settings(4).differences(of_eight) == []
 
 
 def test_a_finished_run_without_its_checkpoints_keeps_its_settings(
