@@ -1,5 +1,7 @@
 """What a run begins with: the weights that its recipe names."""
 
+import glob
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,23 @@ if TYPE_CHECKING:
     from trainer.weights import LoadedWeights
 
 NO_WEIGHTS = "none"
+
+
+def check_initial_weights(recipe: Recipe, run_dir: str) -> None:
+    """Tells at once, without TensorFlow, of weights that a run would look for in vain.
+
+    A run with a checkpoint does not need them any more. Whether there is one is not asked of
+    gs://, so nothing is told there.
+
+    Raises:
+        WeightsError: see `check_weights`.
+    """
+    saved = glob.glob(os.path.join(glob.escape(run_dir), "checkpoints", "*.safetensors"))
+    if recipe.weights == NO_WEIGHTS or "://" in run_dir or saved:
+        return
+    from trainer.weights import check_weights
+
+    check_weights(recipe.weights, recipe.backbone)
 
 
 def make_initial_weights(

@@ -6,7 +6,7 @@ Weights travel as a flat mapping of `<layer>/<variable>` to float32 arrays, in t
 `keras.applications`. Importing this package imports neither TensorFlow nor Keras.
 """
 
-from trainer.weights.loading import load_weights
+from trainer.weights.loading import check_weights, load_weights
 from trainer.weights.tensors import LoadedWeights, WeightsError
 
-__all__ = ["LoadedWeights", "WeightsError", "load_weights"]
+__all__ = ["LoadedWeights", "WeightsError", "check_weights", "load_weights"]

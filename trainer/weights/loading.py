@@ -1,8 +1,9 @@
 """From `--weights=...` to arrays that fit the network."""
 
 import hashlib
+import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -81,36 +82,52 @@ def open_weights(source: str, backbone: str = "") -> Iterator[WeightFile]:
         WeightsError: nothing is there, or it is of no known format.
     """
     with ExitStack() as stack:
-        if source in (published.IMAGENET, published.NOISY_STUDENT):
+        if source in published.NAMES:
             path = published.published_file(source, backbone)
         elif source.startswith(remote.SCHEME):
             path = stack.enter_context(remote.local_copy(source))
-            yield replace(stack.enter_context(_opener(path, stack)), source=source)
+            yield replace(stack.enter_context(_recognise(path)()), source=source)
             return
         else:
-            path = Path(source).expanduser()
-        yield stack.enter_context(_opener(path, stack))
+            path = Path(os.path.expanduser(source))
+        yield stack.enter_context(_recognise(path)())
 
 
-def _opener(path: Path, stack: ExitStack) -> AbstractContextManager[WeightFile]:
+def check_weights(source: str, backbone: str) -> None:
+    """Looks whether `load_weights` has something to read, in no time and without TensorFlow.
+
+    A name must be one of weights that are published for the backbone; a path on this machine must
+    lead to a file or folder of a known kind, by its first bytes. On `gs://` nothing is looked at.
+
+    Raises:
+        WeightsError: it has not; the same message as later.
+    """
+    if source in published.NAMES:
+        published.require_published(source, backbone)
+    elif not source.startswith(remote.SCHEME):
+        _recognise(Path(os.path.expanduser(source)))
+
+
+def _recognise(path: Path) -> Callable[[], AbstractContextManager[WeightFile]]:
+    """How to open what is there."""
     if path.is_dir() and (path / run_folder.MODEL_FILE).is_file():
         path = path / run_folder.MODEL_FILE
     prefix = checkpoint.find_checkpoint(path)
     if prefix is not None:
-        digest = files_sha256(checkpoint.checkpoint_files(prefix))
-        return checkpoint.open_checkpoint(prefix, str(prefix), digest)
+        files = checkpoint.checkpoint_files(prefix)
+        return lambda: checkpoint.open_checkpoint(prefix, str(prefix), files_sha256(files))
     if not path.is_file():
         raise WeightsError(_what_is_there(path))
     with path.open("rb") as stream:
         start = stream.read(16)
     if start.startswith(hdf5.SIGNATURE):
-        return keras_files.open_keras_hdf5(path, files_sha256([path]))
+        return lambda: keras_files.open_keras_hdf5(path, files_sha256([path]))
     if start.startswith(keras_files.ZIP_SIGNATURE):
-        return keras_files.open_keras_archive(path, files_sha256([path]))
+        return lambda: keras_files.open_keras_archive(path, files_sha256([path]))
     if start[8:9] == b"{":
-        return run_folder.open_safetensors(path, files_sha256([path]))
+        return lambda: run_folder.open_safetensors(path, files_sha256([path]))
     if archives.is_tar(path):
-        return _open_archive(path, stack)
+        return lambda: _open_archive(path)
     if not start:
         raise WeightsError(f"{path} is empty; download or copy it again")
     text = " (a web page: the download was refused)" if start.lstrip()[:1] == b"<" else ""
@@ -120,16 +137,18 @@ def _opener(path: Path, stack: ExitStack) -> AbstractContextManager[WeightFile]:
     )
 
 
-def _open_archive(path: Path, stack: ExitStack) -> AbstractContextManager[WeightFile]:
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="checkpoint-")))
-    archives.unpack_checkpoint(path, folder)
-    prefix = checkpoint.find_checkpoint(folder)
-    if prefix is None:
-        raise WeightsError(
-            f"{path} holds no TensorFlow checkpoint (no .index file); "
-            "an archive such as noisy_student_efficientnet-b5.tar.gz is needed"
-        )
-    return checkpoint.open_checkpoint(prefix, str(path), files_sha256([path]))
+@contextmanager
+def _open_archive(path: Path) -> Iterator[WeightFile]:
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+        archives.unpack_checkpoint(path, Path(folder))
+        prefix = checkpoint.find_checkpoint(Path(folder))
+        if prefix is None:
+            raise WeightsError(
+                f"{path} holds no TensorFlow checkpoint (no .index file); "
+                "an archive such as noisy_student_efficientnet-b5.tar.gz is needed"
+            )
+        with checkpoint.open_checkpoint(prefix, str(path), files_sha256([path])) as file:
+            yield file
 
 
 def _what_is_there(path: Path) -> str:
@@ -140,6 +159,9 @@ def _what_is_there(path: Path) -> str:
             f"{path} is a folder with {', '.join(names[:5]) or 'nothing'} in it; {needs}: "
             f"a run with {run_folder.MODEL_FILE}, or a TensorFlow checkpoint"
         )
+    if len(path.parts) == 1:
+        names = " or ".join(published.NAMES)
+        return f"there is no {path.name!r} here; {needs}, or the name {names}: check the name"
     if path.parent.is_dir():
         return f"there is no {path.name!r} in {path.parent}; {needs}: check the name"
     return f"there is no folder {path.parent}; {needs}: check the path"

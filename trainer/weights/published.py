@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from trainer.network.backbones import TINY
 from trainer.weights.backbones import canonical_backbone, is_v1
 from trainer.weights.download import cache_folder, fetch
 from trainer.weights.tensors import WeightsError
 
 IMAGENET = "imagenet"
 NOISY_STUDENT = "noisy-student"
+NAMES = (IMAGENET, NOISY_STUDENT)
 
 # Xie et al., "Self-training with Noisy Student improves ImageNet classification" (2020). The
 # address is that of the authors' README in tensorflow/tpu, models/official/efficientnet.
@@ -29,18 +31,31 @@ def published_file(name: str, backbone: str) -> Path:
     Raises:
         WeightsError: there are none for this backbone, or they cannot be downloaded.
     """
+    backbone = require_published(name, backbone)
+    if name == IMAGENET:
+        return _keras_file(backbone)
+    variant = backbone.removeprefix("EfficientNet").lower()
+    return fetch(NOISY_STUDENT_URL.format(variant=variant), cache_folder())
+
+
+def require_published(name: str, backbone: str) -> str:
+    """The backbone's name in `keras.applications`, if weights of this name are published for it.
+
+    Raises:
+        WeightsError: they are not.
+    """
+    if backbone == TINY:
+        raise WeightsError(
+            f"there are no {name} weights of {backbone}, which is a network of this program; "
+            "choose another backbone, or --weights=none"
+        )
     backbone = canonical_backbone(backbone)
-    return _keras_file(backbone) if name == IMAGENET else _noisy_student(backbone)
-
-
-def _noisy_student(backbone: str) -> Path:
-    if not is_v1(backbone):
+    if name == NOISY_STUDENT and not is_v1(backbone):
         raise WeightsError(
             f"there are no {NOISY_STUDENT} weights of {backbone}, only of EfficientNetB0 to B7; "
             f"choose one of these backbones, or {IMAGENET} weights"
         )
-    variant = backbone.removeprefix("EfficientNet").lower()
-    return fetch(NOISY_STUDENT_URL.format(variant=variant), cache_folder())
+    return backbone
 
 
 def _keras_file(backbone: str) -> Path:
