@@ -122,7 +122,8 @@ class TrainedRun:
         Raises:
             DataError: no such split, or other classes than the run was trained on.
         """
-        from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
+        from trainer.input.canvases import Canvases, canvas_px_of
+        from trainer.input.room import choose_cache
 
         manifest = load_manifest(data_dir)
         self._check_classes(manifest, data_dir)

@@ -10,6 +10,7 @@ from absl import flags
 
 from tfrecords_builder import command_line, storage
 from trainer.accelerators import ACCELERATORS
+from trainer.input.room import CACHES, choose_cache
 
 FLAGS = flags.FLAGS
 
@@ -24,9 +25,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "images_per_sec", None, "What is to be fed, where you have measured it; for all stages.", 0
     )
-    flags.DEFINE_enum(
-        "cache", "auto", ("auto", "memory", "disk", "none"), "Where decoded photos are kept."
-    )
+    flags.DEFINE_enum("cache", "auto", CACHES, "Where decoded photos are kept.")
     flags.DEFINE_float("seconds", 1.0, "Time of each measurement.", 0.01)
     flags.DEFINE_string("json", None, "File for the measurements, local or gs://.")
 
@@ -36,7 +35,7 @@ def main() -> None:
     # Here and not above: --help and mistakes in flags must not wait for TensorFlow.
     from tfrecords_builder.manifest import load_manifest
     from trainer.errors import DataError
-    from trainer.input.canvases import canvas_bytes, canvas_px_of, choose_cache
+    from trainer.input.canvases import canvas_bytes, canvas_px_of
     from trainer.input.diagnosis import (
         StageNeed,
         StageRates,

@@ -61,10 +61,7 @@ def _checks(data: str | None, run_dir: str) -> Iterator[tuple[str, Callable[[], 
     yield "versions", lambda: _check_lock(versions())
     yield "memory", machine.check_memory
     yield "run folder", lambda: machine.check_disk(run_dir or ".", "--run_dir")
-    yield (
-        "temporary",
-        lambda: machine.check_disk(machine.temporary_folder(), "TMPDIR", _canvases(record())),
-    )
+    yield "temporary", lambda: machine.check_temporary(_canvases(record()))
     yield "clock", _check_clock
     yield "Kaggle", lambda: machine.check_kaggle(environment, home)
     on_cloud = any(path.startswith("gs://") for path in (data or "", run_dir))

@@ -20,22 +20,23 @@ def check_memory() -> Finding:
     """Enough memory is free for a network and its canvases."""
     import psutil
 
-    memory = psutil.virtual_memory()
-    found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
-    if memory.available >= _LITTLE_MEMORY:
+    from trainer.input.room import free_memory
+
+    free, total = free_memory(), psutil.virtual_memory().total
+    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
+    if free >= _LITTLE_MEMORY:
         return Finding(status=OK, found=f"{found}, {os.cpu_count()} processors")
     return Finding(
         status=WARNING, found=found, remedy="end other programs; use --cache=disk for the photos"
     )
 
 
-def check_disk(folder: str, option: str, needed: int = 0) -> Finding:
+def check_disk(folder: str, option: str) -> Finding:
     """A folder, or where it would be made, can be written and has room.
 
     Args:
         folder: local or gs://.
         option: the flag or variable that moves it elsewhere.
-        needed: bytes that are known to be wanted.
     """
     if folder.startswith("gs://"):
         return Finding(status=SKIPPED, found=f"{folder}: a bucket has no end")
@@ -48,14 +49,32 @@ def check_disk(folder: str, option: str, needed: int = 0) -> Finding:
         return Finding(
             status=FAILURE, found=f"{place} cannot be written", remedy=f"choose another {option}"
         )
-    if free < max(_NO_DISK, needed):
-        wants = f", {needed / GIB:.1f} needed" if needed else ""
-        return Finding(
-            status=FAILURE, found=found + wants, remedy=f"make room or choose another {option}"
-        )
-    if free < _LITTLE_DISK:
-        return Finding(status=WARNING, found=found, remedy=f"make room or choose another {option}")
-    return Finding(status=OK, found=found)
+    if free >= _LITTLE_DISK:
+        return Finding(status=OK, found=found)
+    return Finding(
+        status=WARNING if free >= _NO_DISK else FAILURE,
+        found=found,
+        remedy=f"make room or choose another {option}",
+    )
+
+
+def check_temporary(canvases: int) -> Finding:
+    """Temporary files have room, and decoded photos have it there or in memory.
+
+    Args:
+        canvases: bytes of a run's decoded photos; 0 if nothing is known of it.
+    """
+    from trainer.input.room import choose_cache
+
+    finding = check_disk(tempfile.gettempdir(), "TMPDIR")
+    if finding.status == FAILURE or choose_cache("auto", canvases) != "none":
+        return finding
+    return Finding(
+        status=WARNING,
+        found=f"{finding.found}: neither there nor in memory is room for {canvases / GIB:.1f} GiB "
+        "of decoded photos, which would be decoded in every epoch",
+        remedy="make room or choose another TMPDIR",
+    )
 
 
 def check_clock(now: float, newest_file: float, synchronized: bool | None) -> Finding:
@@ -185,16 +204,11 @@ def check_run(record: Mapping[str, Any], data_fingerprint: str | None) -> Findin
 
 
 def canvas_bytes(record: Mapping[str, Any]) -> int:
-    """What the decoded photos of the run's largest stage take on the disk of temporary files."""
+    """What the decoded photos of the run's largest stage take."""
     largest = max(stage["image_px"] for stage in record["settings"]["recipe"]["stages"])
     splits = record["data"]["splits"]
     side = -(-largest * 8 // 7 // 8) * 8
     return int((splits.get("train", 0) + splits.get("val", 0)) * side**2 * 3)
-
-
-def temporary_folder() -> str:
-    """Where temporary files go."""
-    return tempfile.gettempdir()
 
 
 def _kaggle_files(environment: Mapping[str, str], home: Path) -> Iterator[Path]:

@@ -28,8 +28,9 @@ from trainer.engine.tensor_files import read_tensors
 from trainer.engine.weight_files import WeightFiles
 from trainer.engine.workers import Workers
 from trainer.errors import LossError, Preempted
-from trainer.input.canvases import Canvases, canvas_px_of, choose_cache
+from trainer.input.canvases import Canvases, canvas_px_of
 from trainer.input.feed import train_feed
+from trainer.input.room import choose_cache
 from trainer.order import Order, windows_of
 from trainer.plan import StagePlan, fixed_recipe
 from trainer.progress import Progress, next_stage

@@ -7,7 +7,6 @@ happen on the device.
 
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,19 +14,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import psutil
 
 from tfrecords_builder.manifest import Split
 from trainer.errors import DataError
 from trainer.input.decoding import UndecodableError, decode_canvas
 from trainer.input.reading import RecordReader
+from trainer.input.room import free_disk
 from trainer.input.row_buffers import RowBuffers
 
-CACHES = ("auto", "memory", "disk", "none")
 MARGIN = 8 / 7
 """Side of the canvas over that of the image: room for crops at full sharpness."""
-_MEMORY_SHARE = 0.5
-_DISK_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +67,6 @@ def canvas_bytes(num_examples: int, canvas_px: int) -> int:
     return num_examples * canvas_px**2 * 3
 
 
-def choose_cache(
-    wanted: str, num_bytes: int, free_memory: int | None = None, free_disk: int | None = None
-) -> str:
-    """Resolves `auto`: memory, disk or none, the first that has room.
-
-    Args:
-        wanted: one of `CACHES`; other than `auto` it is obeyed.
-        num_bytes: of all canvases of the stage.
-        free_memory: bytes, of which up to a half is taken; asked of the machine by default.
-        free_disk: bytes where temporary files go, of which up to four fifths are taken.
-    """
-    if wanted != "auto":
-        return wanted
-    if free_memory is None:
-        free_memory = psutil.virtual_memory().available
-    if num_bytes <= _MEMORY_SHARE * free_memory:
-        return "memory"
-    if free_disk is None:
-        free_disk = shutil.disk_usage(tempfile.gettempdir()).free
-    return "disk" if num_bytes <= _DISK_SHARE * free_disk else "none"
-
-
 class Canvases:
     """The canvases of one split at one size, decoded when first asked for.
 
@@ -104,8 +78,11 @@ class Canvases:
         data_dir: the built folder, local or gs://.
         split: from its manifest.
         canvas_px: S.
-        cache: memory | disk | none, see `choose_cache`.
+        cache: memory | disk | none, see `trainer.input.room`.
         num_threads: decoding threads; the decoder lets go of the interpreter lock.
+
+    Raises:
+        DataError: they are to be kept on a disk that has no room for them.
     """
 
     def __init__(
@@ -216,6 +193,15 @@ def _allocate(shape: Sequence[int], cache: str) -> np.ndarray | None:
         return None
     if cache == "memory":
         return np.empty(shape, np.uint8)
+    # The file takes its space page by page, and a disk that is full by then ends the process
+    # without a word (SIGBUS).
+    wanted, free = math.prod(shape), free_disk()
+    if wanted > free:
+        raise DataError(
+            f"decoded photos would take {wanted / 2**30:.1f} GiB and {tempfile.gettempdir()} has "
+            f"{free / 2**30:.1f} GiB free; need room for them where temporary files go; set TMPDIR "
+            "to a folder of a larger disk, or choose --cache=none"
+        )
     # Unnamed: the space comes back when the process ends, however it ends.
     with tempfile.TemporaryFile(prefix="canvases-") as file:
         return np.asarray(np.memmap(file, np.uint8, mode="w+", shape=tuple(shape)))

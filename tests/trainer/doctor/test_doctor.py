@@ -108,17 +108,49 @@ def test_kaggle_file_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
     assert machine.check_kaggle({}, tmp_path).status == SKIPPED
 
 
+def test_memory_that_a_container_may_not_take_is_not_free(monkeypatch) -> None:
+    monkeypatch.setattr("trainer.input.room.free_memory", lambda: 3 * machine.GIB)
+    finding = machine.check_memory()
+    assert finding.status == WARNING
+    assert finding.found.startswith("3.0 of ")
+
+
 def test_clock_before_the_installation_is_wrong() -> None:
     assert machine.check_clock(1e9, 1.7e9, None).status == FAILURE
     assert machine.check_clock(1.7e9, 1.7e9, None).status == OK
     assert machine.check_clock(1.7e9, 1.7e9, False).status == WARNING
 
 
-def test_full_and_unwritable_disks_are_failures(tmp_path: Path) -> None:
-    assert machine.check_disk(str(tmp_path / "to" / "come"), "--run_dir").status != FAILURE
-    finding = machine.check_disk(str(tmp_path), "--run_dir", needed=10**18)
-    assert finding.status == FAILURE
-    assert "--run_dir" in finding.remedy
+def test_full_disks_are_failures(tmp_path: Path, monkeypatch) -> None:
+    folder = str(tmp_path / "to" / "come")
+    for free, status in ((10 * machine.GIB, OK), (machine.GIB, WARNING), (1000, FAILURE)):
+        usage = type("usage", (), {"free": free})
+        monkeypatch.setattr(shutil, "disk_usage", lambda place, usage=usage: usage)
+        finding = machine.check_disk(folder, "--run_dir")
+        assert finding.status == status
+        assert ("--run_dir" in finding.remedy) == (status != OK)
+
+
+def test_photos_that_fit_nowhere_are_a_warning_and_those_that_fit_memory_none(monkeypatch) -> None:
+    monkeypatch.setattr("trainer.input.room.free_memory", lambda: 20 * machine.GIB)
+    monkeypatch.setattr("trainer.input.room.free_disk", lambda: 10 * machine.GIB)
+    fine = machine.check_temporary(0)
+    assert machine.check_temporary(9 * machine.GIB) == fine
+    finding = machine.check_temporary(11 * machine.GIB)
+    assert finding.status == WARNING
+    assert "11.0 GiB of decoded photos" in finding.found
+
+
+def test_the_doctor_counts_canvases_as_the_input_does() -> None:
+    from trainer.input.canvases import canvas_bytes, canvas_px_of
+
+    for image_px in (1, 7, 24, 224, 288, 299, 300, 456, 457):
+        stages = [{"image_px": 1}, {"image_px": image_px}]
+        record = {
+            "settings": {"recipe": {"stages": stages}},
+            "data": {"splits": {"train": 3, "val": 2, "test": 9}},
+        }
+        assert machine.canvas_bytes(record) == canvas_bytes(5, canvas_px_of(image_px))
 
 
 def test_missing_record_file_is_found(cars: Path, tmp_path: Path) -> None:
