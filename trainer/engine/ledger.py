@@ -66,6 +66,10 @@ class TimeLedger:
         """Seconds of all activities since the last `take`."""
         return sum(self._spent.values())
 
+    def spent(self) -> dict[str, float]:
+        """What was spent since the last `take`, which it leaves to be taken."""
+        return dict(self._spent)
+
     def take(self) -> dict[str, float]:
         """Returns what was spent since the last call."""
         spent, self._spent = self._spent, {}

@@ -225,8 +225,10 @@ class StageRun:
             self.built.state.swap_averages()
         self.built.state.steps.reset_metrics()
         progress = after_epoch(progress, self.recipe, stage, record, best_file)
+        # The progress itself takes over the ledger with a checkpoint only: behind that it is lost.
+        told = with_seconds(progress, stage.name, self.ledger.spent())
         for observer in self.observers:
-            observer.on_epoch(self.plan, progress, record)
+            observer.on_epoch(self.plan, told, record)
         return progress
 
     def _announce_first_step(self, call_secs: float, input_wait_secs: float) -> None:

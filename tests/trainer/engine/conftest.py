@@ -15,7 +15,7 @@ from trainer.augment.config import Augmentation
 from trainer.engine.run import InitialWeights, Run, RunOptions
 from trainer.engine.stage_run import HostCall
 from trainer.plan import StagePlan, plan_stages
-from trainer.progress import EpochRecord, Progress
+from trainer.progress import EpochRecord, Progress, total_seconds
 from trainer.recipe import Recipe
 
 NUM_DEVICES = 4
@@ -103,12 +103,14 @@ class Recorder:
 
     losses: list[float] = field(default_factory=list)
     records: list[EpochRecord] = field(default_factory=list)
+    seconds: list[dict[str, float]] = field(default_factory=list)
 
     def on_steps(self, plan: StagePlan, progress: Progress, call: HostCall) -> None:
         self.losses.append(call.metrics.loss)
 
     def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
         self.records.append(replace(record, seconds=0.0))
+        self.seconds.append(total_seconds(progress.seconds))
 
 
 @pytest.fixture(scope="session")

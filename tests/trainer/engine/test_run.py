@@ -34,6 +34,12 @@ def test_a_run_carries_its_best_weights_from_stage_to_stage(
     assert all(np.isfinite(loss) for loss in recorder.losses)
 
 
+def test_every_epoch_tells_the_time_spent_so_far(undisturbed: tuple[Path, Recorder]) -> None:
+    # Also between checkpoints, of which this run has none but at the ends of its stages.
+    steps = [seconds["step"] for seconds in undisturbed[1].seconds]
+    assert 0 < steps[0] < steps[1] <= steps[2] < steps[3] < steps[4]
+
+
 def test_the_same_run_twice_is_identical(
     undisturbed: tuple[Path, Recorder], start_run: StartRun, tmp_path: Path
 ) -> None:
