@@ -1,12 +1,16 @@
 """What whoever starts the service can choose."""
 
+import math
 import os
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from tfrecords_builder.errors import UserError
 
 MAX_CONNECTIONS = 512
 """Open at once; each may hold 64 KiB that nobody has read yet. More are closed unanswered."""
+_QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+"""Files of Linux' control groups, version 2 and 1: microseconds of how many."""
 
 
 class SettingsError(UserError):
@@ -41,7 +45,7 @@ class ServiceSettings:
         may_be_zero = ("threads", "decoders", "max_wait_ms", "drain_s")
         for field in fields(self):
             value = getattr(self, field.name)
-            if value < 0 or (value == 0 and field.name not in may_be_zero):
+            if not 0 <= value < math.inf or (value == 0 and field.name not in may_be_zero):
                 raise SettingsError(
                     f"--{field.name}={value}; need a positive number; leave it out for the default"
                 )
@@ -62,6 +66,21 @@ class ServiceSettings:
         return 4 * self.max_body_bytes
 
 
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def num_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use.
+
+    A container sees all cores of its machine, however few of them its quota pays for.
+
+    Args:
+        groups: where the container's own limits are read.
+    """
+    cores = len(os.sched_getaffinity(0))
+    for names in _QUOTAS:
+        try:
+            quota, period = " ".join((groups / name).read_text() for name in names).split()
+            allowed = math.ceil(int(quota) / int(period))
+        except (OSError, ValueError):  # There is no such file, or it says "max".
+            continue
+        if allowed > 0:
+            cores = min(cores, allowed)
+    return cores
