@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.exporting.contract import Contract
-from trainer.metrics.interval import wilson_interval
+from trainer.metrics.interval import bootstrap_accuracy_interval
 
 _CLASSES_SHOWN = 50
 
@@ -125,7 +125,7 @@ def model_card(
 def _scores(split_name: str, num_correct: int, num_labelled: int) -> list[str]:
     if not num_labelled:
         return [f"The photos of `{split_name}` have no labels: only agreement was measured."]
-    low, high = wilson_interval(num_correct, num_labelled)
+    low, high = bootstrap_accuracy_interval(num_correct, num_labelled)
     return [
         (
             f"Accuracy on `{split_name}`: {num_correct / num_labelled:.4f} (95 % interval "

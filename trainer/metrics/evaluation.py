@@ -45,7 +45,7 @@ class Evaluation:
     log_loss: float
     top_1: float
     top_1_interval: tuple[float, float]
-    """95 % bootstrap interval of `top_1`."""
+    """95 %, see `bootstrap_accuracy_interval`."""
     top_5: float
     balanced_accuracy: float
     macro_f1: float

@@ -111,6 +111,7 @@ def _score(run: "TrainedRun", data_dir: str, split: str) -> "ScoredSplit":
         evaluation=result.evaluation,
         calibrated=result.calibrated,
         temperature=result.settings.temperature,
+        is_fitted=result.is_fitted,
         views=result.settings.average.name,
         split_name=split,
         ids=result.predictions.ids,

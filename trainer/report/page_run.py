@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from trainer.metrics import Evaluation
-from trainer.metrics.interval import wilson_interval
 from trainer.metrics.label_errors import LabelSuspect, find_label_errors
 from trainer.metrics.significance import two_sided_mcnemar_p_value
 from trainer.report.page_photos import PhotoCard, Pictures, make_card, most_confident_mistakes
@@ -29,6 +28,8 @@ class ScoredSplit:
     """As the network says."""
     calibrated: Evaluation
     temperature: float
+    is_fitted: bool
+    """Whether the temperature was fitted on these very photos."""
     views: str
     split_name: str
     ids: tuple[str, ...]
@@ -39,11 +40,6 @@ class ScoredSplit:
     weights_sha256: str
     trained_on_split: bool
     """Then the scores are no estimate for new photos."""
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's, 95 %."""
-        return wilson_interval(self.evaluation.num_correct, self.evaluation.num_examples)
 
     @property
     def predicted(self) -> np.ndarray:

@@ -30,8 +30,11 @@ def test_interval_is_a_function_of_the_seed() -> None:
     assert 1 < len(intervals) <= 4
 
 
-def test_interval_of_a_perfect_score_has_no_width() -> None:
-    assert bootstrap_accuracy_interval(9, 9) == (1, 1)
+def test_interval_of_a_perfect_score_has_a_width() -> None:
+    z = 1.959964
+    # Wilson's formula for a share of 1 of 9: its lower end is 9 / (9 + z^2).
+    assert bootstrap_accuracy_interval(9, 9) == pytest.approx((9 / (9 + z**2), 1))
+    assert bootstrap_accuracy_interval(0, 9) == pytest.approx((0, z**2 / (9 + z**2)))
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (-1, 5), (6, 5)])

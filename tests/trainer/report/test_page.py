@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from trainer.metrics import apply_temperature, evaluate_predictions
-from trainer.metrics.interval import wilson_interval
 from trainer.metrics.significance import two_sided_mcnemar_p_value
 from trainer.report.page import Price, render_page
 from trainer.report.page_photos import most_confident_mistakes
@@ -62,6 +61,7 @@ def make_scored(
         evaluation=evaluate_predictions(plain, labels, classes),
         calibrated=evaluate_predictions(calibrated, labels, classes),
         temperature=1.25,
+        is_fitted=True,
         views="none",
         split_name="val",
         ids=tuple(f"photo-{index}.jpg" for index in range(num_examples)),
@@ -137,12 +137,10 @@ def test_scores_are_those_of_the_evaluation(page, scored) -> None:
     assert page.keys["temperature"] == ["1.2500"]
 
 
-def test_interval_is_wilsons(page, scored) -> None:
-    low, high = wilson_interval(scored.evaluation.num_correct, scored.evaluation.num_examples)
+def test_interval_is_that_of_the_evaluation(page, scored) -> None:
+    low, high = scored.evaluation.top_1_interval
     words = " ".join(page.text.split())
     assert f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %" in words
-    # Wilson 1927 by hand for 8 of 10.
-    assert wilson_interval(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
 
 
 def test_stages_are_those_of_the_record(page) -> None:
@@ -248,6 +246,15 @@ def test_photos_it_was_trained_on_are_no_proof(scored) -> None:
     seen = dataclasses.replace(scored, split_name="train", trained_on_split=True)
     page = Reader(render_page([make_run_page("A", "r", make_record(), seen, draw)]))
     assert "this is no estimate for new ones" in page.text
+
+
+def test_a_temperature_from_other_photos_is_not_called_flattering(page, scored) -> None:
+    import dataclasses
+
+    assert "fitted on these photos" in page.text
+    other = dataclasses.replace(scored, is_fitted=False)
+    text = render_page([make_run_page("A", "r", make_record(), other, draw)])
+    assert "fitted on these photos" not in text
 
 
 def test_two_runs_are_compared_photo_by_photo(scored) -> None:
