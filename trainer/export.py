@@ -7,12 +7,14 @@ A file that does not answer as the run does is not kept, and the command ends wi
 See docs/export.md.
 """
 
+import os
 from pathlib import Path
 
 from absl import flags, logging
 
 from tfrecords_builder import command_line
 from trainer.devices import make_strategy, require_tensorflow
+from trainer.errors import DataError
 
 
 def define_flags() -> None:
@@ -38,10 +40,12 @@ def define_flags() -> None:
 
 def main() -> None:
     """Exports as the flags say."""
-    from trainer.exporting.targets import plan_targets
+    from trainer.exporting.targets import plan_targets, require_runtimes
 
     values = flags.FLAGS
     targets = plan_targets(values.format, values.quantize)
+    require_runtimes(targets)
+    out = _local_folder(values.out or os.path.join(values.run_dir, "export"))
     # TensorFlow tells every step of writing a SavedModel.
     logging.set_verbosity(logging.ERROR)
     require_tensorflow()
@@ -50,7 +54,7 @@ def main() -> None:
 
     request = ExportRequest(
         data_dir=values.data,
-        out=Path(values.out or Path(values.run_dir) / "export"),
+        out=out,
         targets=targets,
         tta=values.tta,
         split=values.split,
@@ -60,7 +64,16 @@ def main() -> None:
     )
     run = TrainedRun(values.run_dir, make_strategy("cpu"), values.weights_file, "float32")
     Exporter(run, request).export()
-    print(f"all of it in {request.out}")
+    print(f"all of it in {out}")
+
+
+def _local_folder(path: str) -> Path:
+    if "://" in path:
+        raise DataError(
+            f"the files would go to {path}; need a local folder, which other runtimes can read; "
+            "name one with --out and copy it from there"
+        )
+    return Path(path)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.errors import DataError
+from trainer.installed import require_modules
 
 SAVED_MODEL = "saved_model"
 KERAS = "keras"
@@ -11,6 +12,8 @@ LITERT = "litert"
 ONNX = "onnx"
 FORMATS = (SAVED_MODEL, KERAS, LITERT, ONNX)
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
+_RUNTIMES = {LITERT: ("ai_edge_litert",), ONNX: ("onnx", "onnxruntime")}
+"""Modules that write a format and prove its files; the others need TensorFlow alone."""
 _NAMES = {SAVED_MODEL: "saved_model", KERAS: "model.keras", ONNX: "model.onnx"}
 
 
@@ -55,6 +58,12 @@ class Target:
     def bound(self) -> Bound:
         """What its proof is held against."""
         return BOUNDS[self.quantization]
+
+
+def require_runtimes(targets: Sequence[Target]) -> None:
+    """Raises NotInstalledError if what these files are written or proven with is not here."""
+    for form in dict.fromkeys(target.format for target in targets):
+        require_modules(_RUNTIMES.get(form, ()), f"--format={form}", "staged-trainer[export]")
 
 
 def plan_targets(formats: Sequence[str], quantizations: Sequence[str]) -> tuple[Target, ...]:
