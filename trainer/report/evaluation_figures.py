@@ -1,5 +1,6 @@
 """An evaluation as pictures: the confusion matrix, and whether probabilities mean what they say."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 MAX_CLASSES_SHOWN = 40
 _MAX_CLASSES_NUMBERED = 20
 _DPI = 100
+_DARK = 0.7
+"""Share from which on white can be read better than black on the matrix' blue."""
 
 
 def confusion_figure(evaluation: Evaluation) -> NDArray[np.uint8]:
@@ -34,8 +37,9 @@ def confusion_figure(evaluation: Evaluation) -> NDArray[np.uint8]:
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the label's photos", fraction=0.046, pad=0.04)
     names = [evaluation.class_names[index] for index in shown]
-    axes.set_xticks(range(len(shown)), names, rotation=90)
-    axes.set_yticks(range(len(shown)), names)
+    # A class may be called anything, "$5_$" too, which is no formula.
+    axes.set_xticks(range(len(shown)), names, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(shown)), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     hidden = len(matrix) - len(shown)
@@ -46,7 +50,7 @@ def confusion_figure(evaluation: Evaluation) -> NDArray[np.uint8]:
     if len(shown) <= _MAX_CLASSES_NUMBERED:
         for (row, column), count in np.ndenumerate(part):
             if count:
-                color = "white" if shares[row, column] > 0.5 else "black"
+                color = "white" if shares[row, column] > _DARK else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=color)
     return pixels_of(figure)
 
@@ -114,5 +118,8 @@ def new_figure(width: float, height: float, dpi: int = _DPI) -> "Figure":
 def pixels_of(figure: "Figure") -> NDArray[np.uint8]:
     """Draws it: uint8 [H, W, 3], RGB."""
     canvas = figure.canvas
-    canvas.draw()
+    with warnings.catch_warnings():
+        # The font that comes with matplotlib has no Chinese, among others; there are boxes then.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba(), np.uint8)[..., :3].copy()  # type: ignore[attr-defined]

@@ -53,5 +53,9 @@ def mistakes_figure(
         axes.imshow(np.concatenate([image, overlay(image, looks.maps[number])], axis=1))
         axes.set_axis_off()
         said, sure = class_names[predicted[index]], probabilities[index, predicted[index]]
-        axes.set_title(f"{said} {sure:.0%}\nlabel: {class_names[labels[index]]}", fontsize=9)
+        axes.set_title(
+            f"{said} {sure:.0%}\nlabel: {class_names[labels[index]]}",
+            fontsize=9,
+            parse_math=False,
+        )
     return pixels_of(figure)

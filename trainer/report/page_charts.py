@@ -1,6 +1,7 @@
 """Charts as inline SVG, coloured by the page's style sheet, so that they follow light and dark."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +15,8 @@ from trainer.metrics.calibration import ReliabilityBin
 _WIDTH, _HEIGHT = 420, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 26, 34
 _CELL = 15
+_DARK = 0.75
+"""Opacity of a cell from which on the paper's colour can be read better on it than the ink's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +43,7 @@ def line_chart(
     if not values:
         return ""
     low = 0.0 if from_zero else min(0.0, *values)
-    high = max(1.0, *values) if from_zero else max(values) * 1.05
+    high = max(1.0, *values) if from_zero else max(values) * 1.05 or 1.0
     last = max([*steps, *(step for _, step in borders)])
     ticks = _ticks(low, high)
     parts = _axes(ticks, low, high)
@@ -50,19 +53,21 @@ def line_chart(
         if number < len(borders) - 1:
             parts.append(f'<line class="border" x1="{end}" x2="{end}" y1="18" y2="{_base()}"/>')
         # A name in a stage that is too narrow for it would lie on its neighbours.
-        if (step - begin) / last * (_WIDTH - _LEFT - _RIGHT) > 6.2 * len(name):
+        if (step - begin) / last * (_WIDTH - _LEFT - _RIGHT) > _text_px(name):
             parts.append(f'<text class="m" x="{middle}" y="14">{escape(name)}</text>')
         begin = step
     for number, line in enumerate(lines):
-        points = " ".join(
-            f"{_x(step, last)},{_y(value, low, high)}"
+        points = [
+            (_x(step, last), _y(value, low, high))
             for step, value in line.points
             if math.isfinite(value)
-        )
-        parts.append(
-            f'<polyline class="line l{number}" points="{points}">'
-            f"<title>{escape(line.name)}</title></polyline>"
-        )
+        ]
+        label = f"<title>{escape(line.name)}</title>"
+        if len(points) == 1:  # Of one epoch there is no line.
+            ((x, y),) = points
+            parts.append(f'<circle class="dot d{number}" cx="{x}" cy="{y}" r="4">{label}</circle>')
+        path = " ".join(f"{x},{y}" for x, y in points)
+        parts.append(f'<polyline class="line l{number}" points="{path}">{label}</polyline>')
     parts.append(f'<text class="m" x="{_WIDTH / 2:g}" y="{_HEIGHT - 6}">optimizer steps</text>')
     parts.append(f'<text class="e" x="{_WIDTH - _RIGHT}" y="{_base() + 14}">{last:g}</text>')
     parts.append(f'<text x="{_LEFT}" y="{_base() + 14}">0</text>')
@@ -110,7 +115,7 @@ def confusion_chart(
     """
     # Cut in the middle: makes and models often differ at the end only.
     shown = [name if len(name) <= 24 else f"{name[:12]}…{name[-11:]}" for name in names]
-    margin = 20 + math.ceil(6.2 * max(len(name) for name in shown))
+    margin = 20 + math.ceil(max(_text_px(name) for name in shown))
     size = margin + _CELL * len(shown) + 4
     parts = []
     for row, name in enumerate(shown):
@@ -129,7 +134,7 @@ def confusion_chart(
         x, y = margin + _CELL * column, margin + _CELL * row
         opacity = 0.12 + 0.88 * share if kind == "hit" else min(1.0, 0.25 + 1.5 * share)
         digits = "" if len(str(count)) <= 3 else " tiny"
-        dark = " on" if opacity > 0.55 else ""
+        dark = " on" if opacity > _DARK else ""
         parts.append(
             f"<g><title>{escape(names[row])} taken for {escape(names[column])}: {count}</title>"
             f'<rect class="{kind}" x="{x}" y="{y}" width="{_CELL}" height="{_CELL}" '
@@ -143,6 +148,13 @@ def confusion_chart(
         "label</text>"
     )
     return _svg(size, size, "confusion matrix", parts, css_class="confusion")
+
+
+def _text_px(text: str) -> float:
+    """About how wide small letters are; those of Chinese, Japanese and Korean are the widest."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    capital = sum(letter.isupper() for letter in text)
+    return 11 * wide + 8 * capital + 6.2 * (len(text) - wide - capital)
 
 
 def _axes(ticks: Sequence[float], low: float, high: float) -> list[str]:

@@ -1,5 +1,7 @@
 """Figures of an evaluation: drawn without a screen, legible for any number of classes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,14 @@ def test_confusion_is_a_picture_of_bounded_size(num_classes: int) -> None:
     assert 300 <= height <= 1600
     assert 300 <= width <= 1700
     assert picture.std() > 10
+
+
+def test_classes_may_be_called_anything() -> None:
+    shapes = {
+        confusion_figure(dataclasses.replace(some_evaluation(3), class_names=names)).shape
+        for names in (("class 0", "class 1", "class 2"), ("$5_$", r"$\oops$", "\u8f7f\u8f66"))
+    }
+    assert len(shapes) == 1
 
 
 def test_confusion_of_other_predictions_is_another_picture() -> None:
