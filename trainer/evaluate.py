@@ -103,6 +103,9 @@ def _write(run: "TrainedRun", data_dir: str, split: str, scored: "RunEvaluation"
 
     is_published = run.weights_file == MODEL_FILE
     name = f"evaluation-{split}"
+    if scored.data_fingerprint != run.data_fingerprint:
+        # Other photos: beside the run's own scores and not in their place.
+        name += f"-of-{scored.data_fingerprint[:8]}"
     if not is_published:
         name += "-" + os.path.basename(run.weights_file).removesuffix(".safetensors")
     document = {

@@ -19,7 +19,6 @@ from trainer.metrics import Evaluation, evaluate_predictions
 from trainer.metrics.choice import Choice
 
 VALIDATION = "val"
-TTA_MODES = ("stored", "measure", "none")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +36,13 @@ class RunEvaluation:
     """Whether `settings` were decided just now and are to be stored."""
     predictions: SplitLogits
     """Of the views that were used, in the order of the records."""
+    data_fingerprint: str
+    """Of the records that the photos come from."""
 
     def to_json(self) -> dict[str, Any]:
         """`Evaluation.to_json`, and what the calibration changes."""
         return {
+            "data_fingerprint": self.data_fingerprint,
             **self.evaluation.to_json(),
             "views": [asdict(view) for view in self.settings.views],
             "average": self.settings.average.name,
@@ -92,25 +94,16 @@ def evaluate_run(run: TrainedRun, data_dir: str, split_name: str, tta: str) -> R
     is_fitted = is_own and (tta == "measure" or split_name == VALIDATION)
     if is_fitted and tta != "measure":
         settings = settings.refitted(result.views, result.labels)
-    return _score(settings, result, run.classes, choice, is_fitted)
-
-
-def _score(
-    settings: InferenceSettings,
-    result: SplitLogits,
-    classes: tuple[str, ...],
-    choice: Choice | None,
-    is_fitted: bool,
-) -> RunEvaluation:
     probabilities = settings.average_views(result.views)
     labels = np.asarray(result.labels)
     return RunEvaluation(
-        evaluation=evaluate_predictions(probabilities, labels, classes),
-        calibrated=evaluate_predictions(settings.calibrate(probabilities), labels, classes),
+        evaluation=evaluate_predictions(probabilities, labels, run.classes),
+        calibrated=evaluate_predictions(settings.calibrate(probabilities), labels, run.classes),
         settings=settings,
         choice=choice,
         is_fitted=is_fitted,
         predictions=result,
+        data_fingerprint=manifest.fingerprint,
     )
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.trainer.making import build_cars
+from tfrecords_builder.manifest import load_manifest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -73,6 +76,19 @@ def test_scores_stand_beside_the_run_alike_on_any_devices(
     tags = set(events.Tags()["tensors"])
     pictures = ("confusion_matrix", "reliability", "most_confident_mistakes")
     assert {"scores/accuracy", *(f"scores/{name}" for name in pictures)} <= tags
+
+
+@pytest.mark.slow
+def test_scores_on_other_data_stand_beside_those_on_the_own(
+    cars: Path, write_run, fresh_weights, tmp_path: Path
+) -> None:
+    run_dir = Path(write_run("run", fresh_weights(0)))
+    other = build_cars(tmp_path / "other", num_images=40)
+    evaluate(f"--run_dir={run_dir}", f"--data={other}", "--strategy=cpu")
+    fingerprint = load_manifest(str(other)).fingerprint
+    (path,) = run_dir.glob("evaluation-*.json")
+    assert path.name == f"evaluation-val-of-{fingerprint[:8]}.json"
+    assert json.loads(path.read_text())["data_fingerprint"] == fingerprint
 
 
 @pytest.mark.slow

@@ -101,12 +101,11 @@ def _read(
 
 
 def _score(run: "TrainedRun", data_dir: str, split: str) -> "ScoredSplit":
-    from tfrecords_builder.manifest import load_manifest
     from trainer.report.page_run import ScoredSplit
     from trainer.run_evaluation import evaluate_run
 
     result = evaluate_run(run, data_dir, split, "stored")
-    is_own = load_manifest(data_dir).fingerprint == run.data_fingerprint
+    is_own = result.data_fingerprint == run.data_fingerprint
     return ScoredSplit(
         evaluation=result.evaluation,
         calibrated=result.calibrated,
