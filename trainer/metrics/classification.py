@@ -58,18 +58,6 @@ def accuracy(predicted: ArrayLike, labels: ArrayLike) -> float:
     return int(np.count_nonzero(equal)) / len(equal)
 
 
-def confusion_matrix(
-    predicted: ArrayLike, labels: ArrayLike, num_classes: int
-) -> NDArray[np.int64]:
-    """Counts, int64 [K, K]; the row is the label, the column the predicted class."""
-    rows, columns = check_labels(labels, num_classes), check_labels(predicted, num_classes)
-    counts = np.bincount(rows * num_classes + columns, minlength=num_classes * num_classes)
-    matrix: NDArray[np.int64] = counts.reshape(num_classes, num_classes).astype(
-        np.int64, copy=False
-    )
-    return matrix
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassScores:
     """Precision, recall and F1 of one class, each in [0, 1]; None where it is 0 / 0."""

@@ -15,7 +15,6 @@ from trainer.metrics.classification import (
     accuracy,
     balanced_accuracy,
     class_scores,
-    confusion_matrix,
     log_loss,
     macro_f1,
     predicted_classes,
@@ -100,16 +99,6 @@ def test_metrics_agree_with_scikit_learn(predictions: Predictions) -> None:
 @pytest.mark.parametrize("predictions", [HUGE, HUGE_TIES], ids=["random", "ties"])
 def test_metrics_agree_with_scikit_learn_on_10000_classes(predictions: Predictions) -> None:
     _assert_agrees(predictions)
-
-
-@settings(max_examples=30, deadline=None)
-@given(random_predictions)
-def test_confusion_matrix_agrees_with_scikit_learn(predictions: Predictions) -> None:
-    probabilities, labels = predictions
-    size = probabilities.shape[1]
-    predicted = predicted_classes(probabilities)
-    expected = sk.confusion_matrix(labels, predicted, labels=range(size))
-    np.testing.assert_array_equal(confusion_matrix(predicted, labels, size), expected)
 
 
 @settings(max_examples=30, deadline=None)

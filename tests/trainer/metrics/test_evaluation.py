@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import sklearn.metrics as sk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trainer.metrics import PredictionsError, evaluate_predictions
-from trainer.metrics.classification import confusion_matrix, predicted_classes
 
 
 def _predictions(num_examples: int = 50) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -34,11 +36,16 @@ def test_evaluation_survives_json() -> None:
     assert document["per_class"][6]["recall"] is None
 
 
-def test_sparse_confusion_unfolds_to_the_matrix() -> None:
-    probabilities, labels = _predictions()
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(2, 12), st.integers(0, 2**32 - 1))
+def test_confusion_matrix_agrees_with_scikit_learn(examples: int, classes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(classes, 0.3), size=examples)
+    labels = rng.integers(0, classes, size=examples)
+    names = [str(name) for name in range(classes)]
     np.testing.assert_array_equal(
-        evaluate_predictions(probabilities, labels, NAMES).confusion_matrix(),
-        confusion_matrix(predicted_classes(probabilities), labels, 7),
+        evaluate_predictions(probabilities, labels, names).confusion_matrix(),
+        sk.confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(classes)),
     )
 
 
