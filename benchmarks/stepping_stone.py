@@ -112,8 +112,8 @@ def train(
     data: Path, run: Path, recipe: str, overrides: Sequence[str], weights: Path, seed: int
 ) -> None:
     """Trains as `python -m trainer.task` does."""
-    from trainer.session import SessionOptions
-    from trainer.session import train as train_session
+    from trainer.session_options import SessionOptions
+    from trainer.train import train as train_session
 
     train_session(
         SessionOptions(

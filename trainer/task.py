@@ -76,7 +76,8 @@ def main() -> None:
 
     stop = StopSignal(parse_duration(FLAGS.deadline) if FLAGS.deadline else None)
     stop.hold()
-    from trainer.session import SessionOptions, train
+    from trainer.session_options import SessionOptions
+    from trainer.train import train
 
     train(
         SessionOptions(
