@@ -43,6 +43,13 @@ def test_a_broken_photo_has_a_reason_and_no_fingerprint() -> None:
     assert facts.perceptual_hash is None
 
 
+def test_a_header_that_hurts_no_pixel_stops_no_audit() -> None:
+    # Pillow does not take a JFIF segment without its version for a JPEG; libjpeg does.
+    data = b"\xff\xd8\xff\xe0\0\x07JFIF\0" + make_photo(0, 100, 80)[2:]
+    assert inspect(data).problems == ()
+    assert make_thumbnail(data) is not None
+
+
 def distance(one: bytes, other: bytes) -> int:
     first, second = inspect(one).perceptual_hash, inspect(other).perceptual_hash
     assert first is not None
@@ -65,3 +72,9 @@ def test_thumbnails_are_small_and_keep_their_shape() -> None:
     assert thumbnail is not None
     assert Image.open(io.BytesIO(thumbnail)).size == (112, 56)
     assert make_thumbnail(b"") is None
+
+
+def test_a_strip_has_a_thumbnail() -> None:
+    thumbnail = make_thumbnail(make_photo(0, 4000, 8))
+    assert thumbnail is not None
+    assert Image.open(io.BytesIO(thumbnail)).size == (112, 1)
