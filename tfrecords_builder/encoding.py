@@ -18,7 +18,7 @@ from tfrecords_builder.boxes import BadBoxError, crop_region
 from tfrecords_builder.pixels import UnusablePixelsError, to_rgb
 from tfrecords_builder.sources.base import Box
 
-ENCODING_VERSION = 2
+ENCODING_VERSION = 3
 """Raise it when a photo comes out differently than before: builds made before are made again."""
 KEPT = "kept"
 CONVERTED = "converted"
@@ -197,10 +197,18 @@ def _needed_changes(image: Image.Image) -> list[str]:
             changes.append("first of several frames")
     if image.mode != "RGB":
         changes.append(f"mode {image.mode}")
-    orientation = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
-    if orientation in range(2, 9):
+    if (orientation := _orientation(image)) != UPRIGHT:
         changes.append(f"EXIF orientation {orientation}")
     return changes
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns how the photo is to be turned; `UPRIGHT` where nothing says so legibly."""
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG)
+    except Exception:  # Whatever a parser raises for damaged metadata: the pixels may be fine.
+        return UPRIGHT
+    return orientation if orientation in range(2, 9) else UPRIGHT
 
 
 def _check_jpeg(data: bytes) -> list[str]:
@@ -247,8 +255,9 @@ def _shrink_jpeg(image: Image.Image, data: bytes, settings: EncodingSettings) ->
         _check_jpeg(data)  # Raises unless only the header is at fault.
         return _convert(image, settings, None)
     # The decoder rounds its size up: the photo ends somewhere inside of the last pixel, and to take
-    # that pixel for a whole one would shift everything by a part of one.
-    eighths = round(8 * pixels.shape[1] / image.width)
+    # that pixel for a whole one would shift everything by a part of one. The longer side tells the
+    # scale: a side of a few pixels is rounded up by too large a part.
+    eighths = round(8 * max(pixels.shape[:2]) / max(image.size))
     return _resize(
         Image.fromarray(pixels),
         (width, height),
@@ -264,8 +273,7 @@ def _convert(
     upright = to_rgb(image)
     if region is not None:
         upright = upright.crop(region)
-    orientation = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
-    if orientation in range(2, 9):
+    if (orientation := _orientation(image)) != UPRIGHT:
         upright.getexif()[ORIENTATION_TAG] = orientation
         upright = ImageOps.exif_transpose(upright)
     return _shrink(upright, settings)

@@ -193,6 +193,18 @@ def test_shrinking_does_not_shift_the_photo(side: int) -> None:
     assert np.abs(pixels(encoded) - np.asarray(expected).astype(int)).mean() < 1
 
 
+@pytest.mark.parametrize(("width", "height"), [(10, 1000), (1000, 10), (3, 999), (15, 4000)])
+def test_strips_are_shrunk_like_other_photos(width: int, height: int) -> None:
+    encoded = encode(make_photo(0, width, height), max_px=512)
+    assert max(encoded.width, encoded.height) == 512
+    assert encoded.changes == ("shrunk",)
+
+
+def test_illegible_metadata_costs_no_photo() -> None:
+    data = encode_image(make_image(0), "PNG", exif=b"Exif\0\0no TIFF header")
+    assert encode(data).changes == ("format PNG",)
+
+
 def test_photos_of_the_largest_size_keep_their_bytes() -> None:
     assert encode(make_photo(0, 80, 20), max_px=80).fate == KEPT
 
