@@ -3,13 +3,12 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tfrecords_builder import storage
 from tfrecords_builder.regroup import load_groups, regroup
 from tfrecords_builder.sources.base import Listing, Photo, Quarantined, Source
-from tfrecords_builder.sources.label_table import load_label_table
+from tfrecords_builder.sources.label_table import load_label_table, load_text
 from tfrecords_builder.sources.photo_files import SourceError
 
 
@@ -51,12 +50,7 @@ def load_exclusions(path: str) -> dict[str, str]:
     Raises:
       SourceError: the file is missing or no text.
     """
-    try:
-        text = storage.read_bytes(path).decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise SourceError(f"exclusion list {path!r} does not exist; give its path") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+    text = load_text(path, "a file with one id a line")
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except csv.Error as error:
@@ -74,13 +68,7 @@ def exclude_photos(listing: Listing, reasons: Mapping[str, str], path: str) -> L
     Raises:
       SourceError: an id of the list is not in the listing.
     """
-    known = {photo.id for photo in listing.photos} | {row.id for row in listing.quarantined}
-    unknown = [name for name in reasons if name not in known]
-    if unknown:
-        raise SourceError(
-            f"{path}: {len(unknown)} ids are no photos, the first is {unknown[0]!r}; "
-            "write ids as records.csv does"
-        )
+    _check_known(reasons, listing, path)
     photos, excluded = [], []
     for photo in listing.photos:
         to_predict = photo.split == "test" and listing.submission is not None
@@ -100,10 +88,21 @@ def exclude_photos(listing: Listing, reasons: Mapping[str, str], path: str) -> L
     )
 
 
+def _check_known(ids: Iterable[str], listing: Listing, path: str) -> None:
+    known = {photo.id for photo in listing.photos} | {row.id for row in listing.quarantined}
+    unknown = [name for name in ids if name not in known]
+    if unknown:
+        raise SourceError(
+            f"{path}: {len(unknown)} ids are no photos, the first is {unknown[0]!r}; "
+            "write ids as records.csv does and take out those of photos that are gone"
+        )
+
+
 def _tie_together(listing: Listing, path: str) -> Listing:
     table = load_label_table(
         path, id_column="id", label_column="group", ids_are_files=False, may_be_empty=True
     )
+    _check_known(table.ids, listing, path)
     groups = dict(zip(table.ids, table.labels, strict=True))
     photos = tuple(
         dataclasses.replace(photo, group=groups.get(photo.id, photo.group))

@@ -41,17 +41,7 @@ def load_label_table(
     Raises:
       SourceError: the file is missing or not such a table; the message names the line.
     """
-    try:
-        text = storage.read_bytes(path).decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise SourceError(
-            f"table {path!r} does not exist; give a CSV file with the columns "
-            f"{id_column},{label_column}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8 CSV"
-        ) from error
+    text = load_text(path, f"a CSV file with the columns {id_column},{label_column}")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
@@ -87,6 +77,24 @@ def load_label_table(
         labels=labels,
         groups=groups[0] if groups else None,
     )
+
+
+def load_text(path: str, needed: str) -> str:
+    """Returns the text of a file that the user wrote, without its byte order mark.
+
+    Raises:
+      SourceError: it cannot be read or is no text; the message asks for what is `needed`.
+    """
+    try:
+        return storage.read_bytes(path).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise SourceError(f"{path!r} does not exist; give {needed}") from error
+    except OSError as error:
+        raise SourceError(f"{path!r} cannot be read ({error.strerror}); give {needed}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
 
 
 def shown(items: list[str]) -> str:

@@ -59,6 +59,23 @@ def test_a_table_ties_photos_together(tmp_path: Path) -> None:
     assert source.read(photo) == (tmp_path / "photos" / "a" / "0.jpg").read_bytes()
 
 
+def test_a_group_of_no_photo_is_an_error(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", {"a": 2, "b": 2})
+    (tmp_path / "groups.csv").write_text("id,group\na/0.jpg,burst\n1.jpg,burst\n")
+    source = AdjustedSource(
+        source=FolderSource(images=str(tmp_path / "photos")), groups=str(tmp_path / "groups.csv")
+    )
+    with pytest.raises(SourceError, match=r"1 ids are no photos, the first is '1\.jpg'"):
+        source.list_photos()
+
+
+@pytest.mark.parametrize("path", ["missing.csv", ".", "file.csv/inner.csv"])
+def test_a_list_that_cannot_be_read_is_an_error(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file.csv").touch()
+    with pytest.raises(SourceError, match="give a file with one id a line"):
+        load_exclusions(str(tmp_path / path))
+
+
 def test_the_lists_of_an_audit_that_found_nothing_change_nothing(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", {"a": 2, "b": 2})
     (tmp_path / "exclude.csv").write_text("id,reason\n")
