@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tfrecords_builder import storage
 from tfrecords_builder.build_folder import BuildFolder
 from tfrecords_builder.description import (
     all_quarantined,
@@ -112,9 +113,11 @@ def build(
     with folder.claimed_for(listing.description):
         folder.write_sides(repr(settings.split), _sides_of(plan))
         tasks = _unfinished_tasks(plan, folder, source, settings)
-        if tasks:
+        stale = folder.stale_files({shard.file for shard in plan.shards})
+        if tasks or stale:
             folder.remove_manifest()
-        folder.remove_shards_except({shard.file for shard in plan.shards})
+        for path in stale:
+            storage.remove(path)
         on_start(sum(len(task.shard.photos) for task in tasks))
         # The largest first, so that no worker starts a long one when the others are done.
         tasks.sort(key=lambda task: -len(task.shard.photos))
@@ -192,7 +195,7 @@ def _unfinished_tasks(
 ) -> list[ShardTask]:
     # Without a manifest the last build was cut short, perhaps together with the machine, and what
     # it wrote may not have reached the disk.
-    check_content = folder.read_manifest() is None
+    check_content = not folder.has_manifest()
     tasks = []
     for shard in plan.shards:
         shard_hash = input_hash(shard, (ENCODING_VERSION, settings.encoding))
@@ -253,12 +256,15 @@ def _write_metadata(
     reports: Iterable[ShardReport],
     quarantined: Iterable[Quarantined],
 ) -> None:
-    text = dumps_manifest(manifest)
-    if folder.read_manifest() == text:
+    texts = {
+        **tfds_files(manifest),
+        "records.csv": records_table(reports),
+        "quarantine.csv": quarantine_table(quarantined),
+        FILE_NAME: dumps_manifest(manifest),  # The last one.
+    }
+    changed = {name: text for name, text in texts.items() if not folder.holds(name, text)}
+    if not changed:
         return
     folder.remove_manifest()
-    for name, content in tfds_files(manifest).items():
-        folder.write_text(name, content)
-    folder.write_text("records.csv", records_table(reports))
-    folder.write_text("quarantine.csv", quarantine_table(quarantined))
-    folder.write_text(FILE_NAME, text)
+    for name, text in {**changed, FILE_NAME: texts[FILE_NAME]}.items():
+        folder.write_text(name, text)

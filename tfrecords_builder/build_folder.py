@@ -11,7 +11,12 @@ from collections.abc import Iterator, Mapping
 from tfrecords_builder import manifest as manifest_file
 from tfrecords_builder import storage
 from tfrecords_builder.errors import UserError
-from tfrecords_builder.shard_writer import ShardReport, dumps_report, parse_report
+from tfrecords_builder.shard_writer import (
+    UNREADABLE,
+    ShardReport,
+    dumps_report,
+    parse_report,
+)
 
 STATE_FOLDER = ".build"
 """Holds a report of every finished shard, so that a later build knows what it can keep."""
@@ -42,10 +47,11 @@ class BuildFolder:
         """
         if not storage.is_remote(self.path) and os.path.isfile(self.path):
             raise BuildFolderError(f"--out={self.path!r} is a file; give a folder")
-        if storage.is_empty(self.path):
-            return
         text = self._read_text(STATE_FOLDER, "source.json")
         if text is None:
+            # A build that is killed at once leaves a state folder that does not say whose it is.
+            if storage.is_empty(self.path, but_for=STATE_FOLDER):
+                return
             raise BuildFolderError(
                 f"--out={self.path!r} already holds something that no build of ours wrote; "
                 "give a new or empty folder"
@@ -99,9 +105,15 @@ class BuildFolder:
     def finished_report(
         self, name: str, input_hash: str, *, check_content: bool
     ) -> ShardReport | None:
-        """Returns the report of a shard that is complete and made from the same input."""
+        """Returns the report of a shard that is complete and made from the same input.
+
+        None where photos could not be read: a disk that failed or a permission that was missing
+        does not show in the input.
+        """
         report = self.read_report(name)
         if report is None or report.input_hash != input_hash:
+            return None
+        if any(row.reason.startswith(UNREADABLE) for row in report.quarantined):
             return None
         path = self.file(name)
         try:
@@ -143,38 +155,54 @@ class BuildFolder:
         content = {"settings": settings, "sides": dict(sorted(sides.items()))}
         self._write_text(json.dumps(content), STATE_FOLDER, "sides.json")
 
-    def read_manifest(self) -> str | None:
-        """Returns the text of the manifest of an earlier, finished build, or None."""
-        return self._read_text(manifest_file.FILE_NAME)
+    def has_manifest(self) -> bool:
+        """Tells whether an earlier build was finished."""
+        return self._read_bytes(manifest_file.FILE_NAME) is not None
 
     def remove_manifest(self) -> None:
         """Marks the folder as unfinished."""
         with contextlib.suppress(FileNotFoundError):
             storage.remove(self.file(manifest_file.FILE_NAME))
 
-    def remove_shards_except(self, names: set[str]) -> None:
-        """Removes shards of earlier plans and the temporary files of killed builds."""
+    def stale_files(self, shards: set[str]) -> list[str]:
+        """Returns the paths of shards that are not among these, and of what killed builds left."""
+        stale = []
         for folder in (self.path, self._state):
             for name in storage.list_names(folder):
                 shard = name.removesuffix(".json")
-                is_old = _SHARD_PATTERN.fullmatch(shard) and shard not in names
+                is_old = _SHARD_PATTERN.fullmatch(shard) and shard not in shards
                 if is_old or _TEMPORARY_PATTERN.fullmatch(name):
-                    storage.remove(storage.join(folder, name))
+                    stale.append(storage.join(folder, name))
+        return stale
+
+    def holds(self, name: str, text: str) -> bool:
+        """Tells whether a file is there and is what `write_text` makes of the text."""
+        return self._read_bytes(name) == _encoded(text)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a small file whole or not at all."""
         self._write_text(text, name)
 
-    def _read_text(self, *names: str) -> str | None:
+    def _read_bytes(self, *names: str) -> bytes | None:
         try:
-            return storage.read_bytes(storage.join(self.path, *names)).decode()
-        except (FileNotFoundError, UnicodeDecodeError):
+            return storage.read_bytes(storage.join(self.path, *names))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _read_text(self, *names: str) -> str | None:
+        data = self._read_bytes(*names)
+        try:
+            return None if data is None else data.decode()
+        except UnicodeDecodeError:
             return None
 
     def _write_text(self, text: str, *names: str) -> None:
-        # Only file names that are not UTF-8 need the escape; nothing reads them back.
-        data = text.encode("utf-8", "backslashreplace")
-        storage.write_bytes(storage.join(self.path, *names), data)
+        storage.write_bytes(storage.join(self.path, *names), _encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    # Only file names that are not UTF-8 need the escape; nothing reads them back.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def sha256_of(path: str) -> str:

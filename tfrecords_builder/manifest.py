@@ -144,7 +144,7 @@ def load_manifest(data_dir: str) -> Manifest:
     path = storage.join(data_dir, FILE_NAME)
     try:
         text = storage.read_bytes(path).decode()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ManifestError(
             f"no {FILE_NAME} in {str(data_dir)!r}: not a finished data folder; "
             "build one with: python -m tfrecords_builder --out=..."

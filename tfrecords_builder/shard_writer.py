@@ -26,6 +26,8 @@ from tfrecords_builder.sources.base import Photo, Quarantined, Source
 
 WRITE_BYTES = 2**20
 """At least so many are written and hashed at once."""
+UNREADABLE = "cannot be read"
+"""Begins the reason of photos whose bytes did not come: they are asked for again by every build."""
 READ_AHEAD = 16
 """Photos that a worker fetches at the same time from Cloud Storage."""
 
@@ -201,7 +203,7 @@ def _encode(read: Callable[[], bytes], photo: Photo, settings: EncodingSettings)
     try:
         data = read()
     except OSError as error:
-        raise UnusablePhotoError(f"cannot be read: {error.strerror or error}") from error
+        raise UnusablePhotoError(f"{UNREADABLE}: {error.strerror or error}") from error
     return encode_photo(data, settings, photo.box)
 
 

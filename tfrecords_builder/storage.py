@@ -107,11 +107,12 @@ def list_tree(folder: str) -> Iterator[tuple[str, int]]:
                 yield below, os.lstat(path).st_size
 
 
-def is_empty(folder: str) -> bool:
-    """Tells whether nothing is in a folder, or no such folder exists."""
+def is_empty(folder: str, *, but_for: str) -> bool:
+    """Tells whether nothing but one folder is in a folder, or no such folder exists."""
     if is_remote(folder):
-        return next(gcs.list_files(folder), None) is None
-    return not os.path.isdir(folder) or not os.listdir(folder)
+        inner = join(folder, but_for, "")
+        return all(file.path.startswith(inner) for file in gcs.list_files(folder))
+    return not os.path.isdir(folder) or set(os.listdir(folder)) <= {but_for}
 
 
 def remove(path: str) -> None:

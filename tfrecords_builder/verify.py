@@ -174,19 +174,26 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    flags.DEFINE_string("data", None, "Data folder to check.", required=True)
+    flags.DEFINE_string("data", None, "Data folder to check; may also stand alone.")
     flags.DEFINE_integer("workers", os.cpu_count() or 1, "Worker processes.", lower_bound=1)
 
 
-def main() -> None:
-    """Checks the folder that the flags name.
+def main(arguments: Sequence[str]) -> None:
+    """Checks the folder that `--data` or the only argument names.
 
     Raises:
-      VerifyError: something is wrong with it.
+      VerifyError: something is wrong with it, or no folder or more than one was named.
     """
+    folders = [*([FLAGS.data] if FLAGS.data else []), *arguments]
+    if len(folders) != 1:
+        raise VerifyError(
+            f"{len(folders)} data folders were given ({', '.join(folders) or 'none'}), needs one; "
+            "write: python -m tfrecords_builder.verify DATA"
+        )
+    (data_dir,) = folders
     with tqdm(unit=" photos", desc="checking", disable=None, file=sys.stderr) as bar:
         problems = find_problems(
-            FLAGS.data,
+            data_dir,
             num_workers=FLAGS.workers,
             on_start=bar.reset,
             on_progress=lambda done: bar.update(done - bar.n),
@@ -195,17 +202,15 @@ def main() -> None:
         print(problem)
     if problems:
         raise VerifyError(
-            f"{FLAGS.data}: {len(problems)} problems; "
-            "build the data again with the command that made it"
+            f"{data_dir}: {len(problems)} problems; delete the record files named above and build "
+            "again with the command that made them: what is missing is made again"
         )
-    splits = load_manifest(FLAGS.data).splits.values()
+    splits = load_manifest(data_dir).splits.values()
     num_examples = sum(split.num_examples for split in splits)
     num_shards = sum(len(split.shards) for split in splits)
-    print(f"{FLAGS.data}: all {num_examples} photos in {num_shards} files are as written")
+    print(f"{data_dir}: all {num_examples} photos in {num_shards} files are as written")
 
 
 if __name__ == "__main__":
     define_flags()
-    # The folder may stand alone: verify DATA.
-    sys.argv[1:] = [part if part.startswith("-") else f"--data={part}" for part in sys.argv[1:]]
-    command_line.run(main)
+    command_line.run_with_arguments(main)

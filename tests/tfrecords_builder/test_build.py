@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import errno
 import io
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,11 +13,13 @@ import pytest
 from PIL import Image
 
 from tests.tfrecords_builder.photos import encode_image, make_photo, write_photos
+from tfrecords_builder import storage
 from tfrecords_builder.build import BuildError, BuildResult, BuildSettings, build
 from tfrecords_builder.build_folder import BuildFolder, BuildFolderError
 from tfrecords_builder.encoding import EncodingSettings
 from tfrecords_builder.manifest import MissingRow, load_manifest
 from tfrecords_builder.records import Record, read_records, read_records_at
+from tfrecords_builder.sources.base import Photo
 from tfrecords_builder.sources.competition import CompetitionSource
 from tfrecords_builder.sources.folder import FolderSource
 from tfrecords_builder.splits import SplitSettings
@@ -157,6 +161,75 @@ def test_a_shard_that_rotted_before_the_manifest_was_written_is_made_again(
     shard.write_bytes(bytes(shard.stat().st_size))
     assert build_folder_source(photo_folder, out).num_shards_written == 1
     assert files_of(out) == before
+
+
+def test_a_build_that_was_killed_at_once_can_be_started_again(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "out" / ".build"
+    state.mkdir(parents=True)
+    (state / "lock").touch()
+    (state / "source.json.123.tmp").write_bytes(b"")
+    build_folder_source(photo_folder, tmp_path / "out")
+    build_folder_source(photo_folder, tmp_path / "fresh")
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("name", ["features.json", "label.labels.txt", "records.csv"])
+def test_a_lost_table_is_written_again(photo_folder: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    build_folder_source(photo_folder, out)
+    before = files_of(out)
+    (out / name).unlink()
+    assert build_folder_source(photo_folder, out).num_shards_written == 0
+    assert files_of(out) == before
+
+
+def test_a_file_that_listing_leaves_out_is_named_even_if_no_record_changes(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    build_folder_source(photo_folder, tmp_path / "out")
+    (photo_folder / "van" / "link.jpg").symlink_to("/etc/passwd")
+    assert build_folder_source(photo_folder, tmp_path / "out").num_shards_written == 0
+    (row,) = table(tmp_path / "out" / "quarantine.csv")
+    assert row["id"] == "van/link.jpg"
+
+
+def test_the_manifest_goes_before_the_first_file_of_an_old_plan(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    build_folder_source(photo_folder, out)
+    (out / "dataset-train.tfrecord-00000-of-00099").write_bytes(b"old")
+    remaining = []
+    remove = storage.remove
+
+    def watch(path: str) -> None:
+        remove(path)
+        remaining.append((out / "manifest.json").exists())
+
+    monkeypatch.setattr(storage, "remove", watch)
+    build_folder_source(photo_folder, out)
+    assert remaining == [False, False]
+
+
+def test_a_photo_that_could_not_be_read_is_tried_again(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: FolderSource, photo: Photo) -> bytes:
+        if photo.id == "van/3.jpg":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return Path(photo.locator).read_bytes()
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderSource, "read", fail)
+        build_folder_source(photo_folder, out)
+    (row,) = table(out / "quarantine.csv")
+    assert row["reason"] == "cannot be read: Permission denied"
+    assert build_folder_source(photo_folder, out).num_quarantined == 0
+    build_folder_source(photo_folder, tmp_path / "fresh")
+    assert files_of(out) == files_of(tmp_path / "fresh")
 
 
 def test_temporary_files_of_a_killed_build_are_removed(photo_folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,21 +117,78 @@ def repeat_a_split(data: Path) -> None:
     edit_manifest(data, edit)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (remove_shard, "No such file"),
-        (truncate_shard, "bytes where the manifest says"),
-        (swap_shards, "SHA-256 differs"),
-        (change_label_names, "label.labels.txt does not fit"),
-        (remove_features, "features.json is missing"),
-        (change_counts, "counts differ"),
-        (change_classes, "fingerprint does not fit"),
-        (repeat_a_split, "is in 2 records"),
-    ],
-)
+def flip_a_byte(data: Path) -> None:
+    path = next(data.glob("dataset-val*"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    remove_shard: "No such file",
+    truncate_shard: "bytes where the manifest says",
+    flip_a_byte: "SHA-256 differs",
+    swap_shards: "SHA-256 differs",
+    change_label_names: "label.labels.txt does not fit",
+    remove_features: "features.json is missing",
+    change_counts: "counts differ",
+    change_classes: "fingerprint does not fit",
+    repeat_a_split: "is in 2 records",
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), DAMAGES.items())
 def test_every_kind_of_damage_is_named(
     data: Path, spoil: Callable[[Path], None], words: str
 ) -> None:
     spoil(data)
     assert any(words in problem for problem in find_problems(str(data)))
+
+
+@pytest.mark.parametrize("spoil", DAMAGES)
+def test_the_advice_mends_every_kind_of_damage(
+    built: Path, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(built, data)
+    spoil(data)
+    for problem in find_problems(str(data)):
+        (data / problem.split(":")[0]).unlink(missing_ok=True)
+    source = FolderSource(images=str(built.parent / "photos"))
+    build(source, BuildSettings(out=str(data)))
+    assert find_problems(str(data)) == []
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tfrecords_builder.verify", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("flags", [["{}"], ["--workers", "2", "{}"], ["--data", "{}"]])
+def test_the_folder_may_stand_alone_or_behind_its_flag(data: Path, flags: list[str]) -> None:
+    done = run(*(flag.format(data) for flag in flags))
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"{data}: all 12 photos in 2 files are as written\n",
+    )
+
+
+def test_the_command_names_the_damage_and_what_to_do(data: Path) -> None:
+    truncate_shard(data)
+    done = run(str(data))
+    assert done.returncode == 2
+    assert "bytes where the manifest says" in done.stdout
+    assert "delete the record files named above and build again" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["one", "two"], ["{}/manifest.json"]])
+def test_what_is_no_data_folder_is_one_clear_line(data: Path, arguments: list[str]) -> None:
+    done = run(*(argument.format(data) for argument in arguments))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")

@@ -12,6 +12,7 @@ MAX_FILE_BYTES = 256 * 2**20
 """A larger "photo" is left out unread: no camera writes one, and it would fill the memory."""
 
 UNPRINTABLE = "file name is not printable UTF-8 text"
+TOO_LARGE = f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB"
 _NOT_PHOTOS = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -28,7 +29,7 @@ class PhotoFile:
     path: str
     num_bytes: int
     version: str
-    """Time of the last change, in nanoseconds."""
+    """Time of the last change, in nanoseconds; in Cloud Storage the generation."""
     refusal: str | None = None
     """Why this file must not be read; None where it may be."""
 
@@ -63,10 +64,11 @@ def read_photo_file(path: str) -> bytes:
       OSError: it cannot be read or is larger than `MAX_FILE_BYTES`.
     """
     if storage.is_remote(path):
-        return storage.read_bytes(path)  # Listing has refused large ones.
+        return storage.read_bytes(path)
     with open(path, "rb", buffering=0) as file:
+        # Listing has refused large files; this one may have grown since.
         if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
-            raise OSError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB")
+            raise OSError(TOO_LARGE)
         return file.read()
 
 
@@ -87,16 +89,13 @@ def _list_remote(folder: str) -> list[PhotoFile]:
         parts = relative_path.split("/")
         if any(part.startswith(".") for part in parts) or parts[-1].lower() in _NOT_PHOTOS:
             continue
-        refusal = None if relative_path.isprintable() else UNPRINTABLE
-        if file.num_bytes > MAX_FILE_BYTES:
-            refusal = f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB"
         files.append(
             PhotoFile(
                 relative_path=relative_path,
                 path=file.path,
                 num_bytes=file.num_bytes,
                 version=file.generation,
-                refusal=refusal,
+                refusal=_refusal(relative_path, file.num_bytes),
             )
         )
     if not files:
@@ -135,12 +134,17 @@ def _linked_file(entry: "os.DirEntry[str]", root: str, relative_path: str) -> Ph
 
 
 def _photo_file(path: str, relative_path: str, stat: os.stat_result) -> PhotoFile:
-    # Also false for names that are not UTF-8: those hold lone surrogates.
-    printable = relative_path.isprintable()
     return PhotoFile(
         relative_path=relative_path,
         path=path,
         num_bytes=stat.st_size,
         version=str(stat.st_mtime_ns),
-        refusal=None if printable else UNPRINTABLE,
+        refusal=_refusal(relative_path, stat.st_size),
     )
+
+
+def _refusal(relative_path: str, num_bytes: int) -> str | None:
+    # Also false for names that are not UTF-8: those hold lone surrogates.
+    if not relative_path.isprintable():
+        return UNPRINTABLE
+    return TOO_LARGE if num_bytes > MAX_FILE_BYTES else None

@@ -69,6 +69,8 @@ def test_a_giant_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.Monk
     assert read_photo_file(str(tmp_path / "small")) == b"x"
     with pytest.raises(OSError, match="larger than"):
         read_photo_file(str(tmp_path / "giant"))
+    refusals = {file.relative_path: file.refusal for file in list_photo_files(str(tmp_path))}
+    assert refusals == {"giant": photo_files.TOO_LARGE, "small": None}
 
 
 @given(st.lists(st.text("01289ab²٣")))
