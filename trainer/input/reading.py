@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 import numpy as np
@@ -148,19 +148,24 @@ class FetchedShards:
 
     def read_frame(self, number: int, offset: int) -> bytes:
         """Data of the record at an offset of a shard, after waiting for the shard."""
-        with self._lock:
-            arriving = self._start(number)
-            # Evaluation goes through the shards in order and announces nothing.
-            if not self._announced and number + 1 < len(self._shards):
-                self._start(number + 1)
-        try:
-            file = arriving.result()
-        except (OSError, UserError):
+        file = None
+        while file is None:
             with self._lock:
-                # Whoever asks next tries again.
-                if self._files.get(number) is arriving:
-                    self._forget(number)
-            raise
+                arriving = self._start(number)
+                # Evaluation goes through the shards in order and announces nothing.
+                if not self._announced and number + 1 < len(self._shards):
+                    self._start(number + 1)
+            try:
+                file = arriving.result()
+            except CancelledError:
+                # It made room for others before its turn came: more threads than shards fit.
+                continue
+            except (OSError, UserError):
+                with self._lock:
+                    # Whoever asks next tries again.
+                    if self._files.get(number) is arriving:
+                        self._forget(number)
+                raise
         positioned = _PositionedFile(file.fileno())
         return read_frame_at(positioned, self._shards[number].file, offset)  # type: ignore[arg-type]
 

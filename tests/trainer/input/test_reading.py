@@ -2,7 +2,9 @@
 
 import gc as garbage
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +19,7 @@ from tests.trainer.input.sharding import cut_into_shards
 from tests.trainer.making import build_cars, make_recipe, make_stage
 from tfrecords_builder import gcs, storage
 from tfrecords_builder.manifest import Shard, Split, load_manifest
+from tfrecords_builder.records import frame_parts
 from trainer.errors import DataError
 from trainer.input.canvases import Canvases
 from trainer.input.feed import evaluation_feed, in_index_order, train_feed
@@ -137,6 +140,18 @@ def test_the_bound_holds_and_the_oldest_make_room() -> None:
     # The third was kept.
     assert sorted(fetched) == [f"gs://b/s{n}" for n in range(5)]
     assert store.num_bytes == 0
+
+
+def test_more_threads_than_shards_fit_all_get_their_record() -> None:
+    def fetch(path: str, file: BinaryIO) -> None:
+        time.sleep(0.01)
+        file.write(b"".join(frame_parts(path.encode())))
+
+    store = FetchedShards("gs://b", shards(40), 200, fetch)
+    with ThreadPoolExecutor(40) as pool:
+        read = list(pool.map(lambda number: store.read_frame(number, 0), range(40)))
+    store.close()
+    assert read == [f"gs://b/s{number}".encode() for number in range(40)]
 
 
 def test_two_windows_are_kept_of_what_is_too_large() -> None:
