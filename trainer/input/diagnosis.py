@@ -111,10 +111,13 @@ def _advice(
         if first >= wanted:
             return "nothing to change"
         slower = need.num_examples / first - need.num_examples / wanted
-        cores = math.ceil(num_cores * wanted / rates.decode_per_sec)
+        cause = "for reading (a local copy of the records may hide it)"
+        if rates.read_per_sec >= wanted:
+            cores = math.ceil(num_cores * wanted / rates.decode_per_sec)
+            cause = f"for decoding ({cores} cores would hide it)"
         return (
             f"nothing to change: only the first epoch waits, {describe_seconds(slower)} in all, "
-            f"for decoding ({cores} cores would hide it)"
+            f"{cause}"
         )
     if limit == "decode":
         gib = need.num_examples * need.canvas_bytes / 2**30

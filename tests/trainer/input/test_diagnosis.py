@@ -48,6 +48,14 @@ def test_kept_canvases_keep_up_and_only_the_first_epoch_waits() -> None:
     assert "16 cores" in found.advice
 
 
+def test_cores_are_not_said_to_hide_a_first_epoch_that_waits_for_reading() -> None:
+    limit, text = advice({"read_per_sec": 50.0})
+    assert limit == "gather"
+    assert "198 s in all" not in text
+    assert "3.3 min in all, for reading" in text
+    assert "cores" not in text
+
+
 def test_decoding_each_epoch_asks_for_a_cache_or_cores() -> None:
     limit, text = advice(cache="none")
     assert limit == "decode"
