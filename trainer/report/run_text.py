@@ -7,6 +7,7 @@ from typing import Any
 from trainer.augment.config import Augmentation
 from trainer.plan import StagePlan
 from trainer.recipe import Stage
+from trainer.report.page_facts import command_of
 
 _STAGE_SETTINGS = ("image_px", "batch_size", "epochs", "learning_rate", "train_from")
 
@@ -20,7 +21,7 @@ def recipe_text(record: Mapping[str, Any]) -> str:
     )
     for stage in recipe["stages"]:
         lines += ["", f"**stage {stage['name']}**", "", *_table(_changed(stage))]
-    lines += ["", f"Command: `{' '.join(record['command'])}`"]
+    lines += ["", f"Command: `{command_of(record)}`"]
     return "\n".join(lines)
 
 

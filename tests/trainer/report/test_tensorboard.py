@@ -118,5 +118,10 @@ def test_the_recipe_is_shown_with_what_is_not_default():
     assert "label_smoothing" not in text
 
 
+def test_the_command_that_is_shown_can_be_typed() -> None:
+    record = RECORD | {"command": ["/venv/trainer/task.py", "--data=my photos"]}
+    assert "`python -m trainer.task '--data=my photos'`" in recipe_text(record)
+
+
 def test_seconds_are_added_up():
     assert total_seconds(SECONDS) == {"step": 7.0, "compile": 2.0}
