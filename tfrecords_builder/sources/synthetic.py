@@ -11,7 +11,7 @@ from tfrecords_builder.rendering.bodies import BODY_TYPES
 from tfrecords_builder.rendering.render import render_car
 from tfrecords_builder.sources.base import Listing, Photo
 
-_RENDERER_VERSION = 1
+_RENDERER_VERSION = 2
 """Raise it when the same seed gives other pixels: builds made before are then made again."""
 _TEST_SHARE = 10
 """One photo in this many goes without its label into the test split."""

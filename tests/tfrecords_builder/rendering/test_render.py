@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import time
 from math import isclose
 
@@ -22,6 +25,31 @@ def test_there_are_ten_body_types():
 @pytest.mark.parametrize("body_type", BODY_TYPES)
 def test_same_seed_gives_the_same_pixels(body_type):
     np.testing.assert_array_equal(_pixels(body_type, 3), _pixels(body_type, 3))
+
+
+_TONE_CURVES = """
+import hashlib
+import numpy as np
+from tfrecords_builder.rendering.render import _tone_curve
+exposures = np.random.default_rng(0).uniform(0.8, 1.4, (100, 3)).astype(np.float32)
+curves = [_tone_curve(exposure, 0.7 + i / 250) for i, exposure in enumerate(exposures)]
+print(hashlib.sha256(np.stack(curves).tobytes()).hexdigest())
+"""
+
+
+def test_brightness_does_not_depend_on_the_instructions_of_the_processor():
+    """numpy's powers do: with AVX-512 they end in other bits than without."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    hashes = set()
+    for disabled in ("", " ".join(found)):
+        done = subprocess.run(
+            [sys.executable, "-c", _TONE_CURVES],
+            env={**os.environ, "NPY_DISABLE_CPU_FEATURES": disabled},
+            capture_output=True,
+            check=True,
+        )
+        hashes.add(done.stdout)
+    assert len(hashes) == 1
 
 
 def test_another_seed_gives_another_photo():
