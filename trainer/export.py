@@ -73,6 +73,13 @@ def _local_folder(path: str) -> Path:
             f"the files would go to {path}; need a local folder, which other runtimes can read; "
             "name one with --out and copy it from there"
         )
+    folder = Path(path).absolute()
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise DataError(
+            f"the files would go to {path}, but {nearest} is no folder that can be written to; need "
+            "one; name another with --out"
+        )
     return Path(path)
 
 

@@ -76,3 +76,12 @@ def test_a_bucket_is_no_place_for_the_files(flags):
     done = export_without("tensorflow", "--data=data", *flags)
     assert done.returncode == 2
     assert "need a local folder" in done.stderr
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_place_that_cannot_be_written_to_is_told_first(tmp_path: Path, below: str):
+    file = tmp_path / "file"
+    file.touch()
+    done = export_without("tensorflow", "--data=data", "--run_dir=run", f"--out={file}{below}")
+    assert done.returncode == 2
+    assert f"{file} is no folder that can be written to" in done.stderr
