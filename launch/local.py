@@ -6,8 +6,8 @@ What stands behind `--` goes to trainer.task. A worker that crashes or is killed
 start again from the last checkpoint; SIGTERM and Ctrl-C let them save first.
 
 Exit codes: those of trainer.task (0 done, 2 and 3 start again in vain, 75 stopped on purpose: the
-same command goes on), 130 after Ctrl-C; a crash that --max_restarts did not heal is the worker's
-own, 128 + N if signal N killed it.
+same command goes on), 130 after Ctrl-C, 141 if nobody reads the output any more; a crash that
+--max_restarts did not heal is the worker's own, 128 + N if signal N killed it.
 """
 
 import sys

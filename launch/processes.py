@@ -61,6 +61,9 @@ class Processes:
     With several, each line of output starts with `[worker 0] `; a line `error: ...` that several
     of them print is shown once and bare. A single one writes to our output by itself, so that its
     live line stays alive. If we are killed, they get SIGTERM (Linux).
+
+    Attributes:
+        output_error: why our own output takes no more lines, which are dropped from then on.
     """
 
     def __init__(self, command: Sequence[str], environments: Sequence[Mapping[str, str]]):
@@ -68,6 +71,7 @@ class Processes:
         self._selector = selectors.DefaultSelector()
         self._unfinished: dict[IO[bytes], bytes] = {}
         self._errors: set[str] = set()
+        self.output_error: OSError | None = None
         pipe = subprocess.PIPE if self._merged else None
         self._processes: list[subprocess.Popen[bytes]] = []
         for index, environment in enumerate(environments):
@@ -138,13 +142,16 @@ class Processes:
         if text.startswith("error: "):
             if text not in self._errors:
                 self._errors.add(text)
-                _print(text, out)
+                self._print(text, out)
         else:
-            _print(f"[worker {index}] {text}", out)
+            self._print(f"[worker {index}] {text}", out)
 
-
-def _print(text: str, out: TextIO) -> None:
-    print(text, file=out, flush=True)
+    def _print(self, text: str, out: TextIO) -> None:
+        if self.output_error is None:
+            try:
+                print(text, file=out, flush=True)
+            except OSError as error:
+                self.output_error = error
 
 
 def _end_with_parent() -> None:

@@ -1,5 +1,6 @@
 """Keeps the workers of a run going: all together, until they are done or cannot go on."""
 
+import contextlib
 import math
 import os
 import signal
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from launch.processes import Processes, free_ports, worker_environments
-from tfrecords_builder.command_line import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from tfrecords_builder.command_line import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR
 from trainer.engine.stop import JOB_START_VARIABLE
 from trainer.errors import ClusterError, Preempted, TrainingError
 
@@ -18,8 +19,9 @@ EXIT_DONE = 0
 EXIT_STOPPED = Preempted.exit_code
 EXIT_LOST = ClusterError.exit_code
 """A worker that saw another one go: a consequence, told only if nothing else is known."""
-_FINAL = (EXIT_USER_ERROR, TrainingError.exit_code, EXIT_INTERRUPTED)
-"""The user's mistake, training that cannot go on, Ctrl-C: starting again would not help."""
+_FINAL = (EXIT_USER_ERROR, TrainingError.exit_code, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE)
+"""The user's mistake, training that cannot go on, Ctrl-C, nobody who reads the output: starting
+again would not help."""
 _POLL_SECS = 0.1
 _LINGER_SECS = 5.0
 """What workers get to notice that one of them crashed, and to say so."""
@@ -62,6 +64,7 @@ class Supervisor:
     """Runs a command as N workers and starts them again after a crash.
 
     SIGTERM and Ctrl-C are passed on as SIGTERM, so that the workers save; a second Ctrl-C kills.
+    Where our own output breaks off (`| head`), they get it, too.
 
     Args:
         command: of one worker; all get the same.
@@ -71,11 +74,15 @@ class Supervisor:
         self._command = list(command)
         self._settings = settings
         self._stopped_by: signal.Signals | None = None
-        self._stopped_at = 0.0
         self._kills = False
+        self._output_error: OSError | None = None
 
     def run(self) -> int:
-        """Returns the exit code: of the workers, 75 after SIGTERM, 130 after Ctrl-C."""
+        """Returns the exit code: of the workers, 75 after SIGTERM, 130 after Ctrl-C.
+
+        Raises:
+            OSError: our output takes no more; the workers were told to save and have ended.
+        """
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = {number: signal.signal(number, self._on_signal) for number in numbers}
         started = time.time()
@@ -83,6 +90,8 @@ class Supervisor:
         try:
             while True:
                 code, reason = self._run_once(started)
+                if self._output_error is not None:
+                    raise self._output_error
                 if self._stopped_by is not None:
                     return self._stopped_code(code)
                 if not restarts(code, self._settings.restarts_stopped):
@@ -116,7 +125,8 @@ class Supervisor:
         try:
             while None in (codes := processes.codes()):
                 processes.pump(_POLL_SECS)
-                if self._stopped_by is not None and not told:
+                self._output_error = processes.output_error
+                if self._is_stopping() and not told:
                     processes.send(signal.SIGTERM)
                     told = True
                 end_by = min(end_by, time.monotonic() + self._patience(codes))
@@ -129,13 +139,16 @@ class Supervisor:
         ended = {index: code for index, code in enumerate(codes) if code is not None}
         return outcome(list(ended.values())) if ended else EXIT_STOPPED, _describe(ended)
 
+    def _is_stopping(self) -> bool:
+        return self._stopped_by is not None or self._output_error is not None
+
     def _patience(self, codes: Sequence[int | None]) -> float:
         """Seconds from now on after which the rest is killed; infinite while all is well."""
         ended = {code for code in codes if code is not None}
         if ended - {EXIT_DONE, EXIT_STOPPED, *_FINAL}:
             return _LINGER_SECS
         # Some may still be writing the last checkpoint, or hang because the others are gone.
-        if self._stopped_by is not None or ended - {EXIT_DONE}:
+        if self._is_stopping() or ended - {EXIT_DONE}:
             return self._settings.stop_secs
         return math.inf
 
@@ -164,4 +177,6 @@ def _describe(codes: dict[int, int]) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"launch.local: {text}", file=sys.stderr, flush=True)
+    # Whether somebody reads it must not decide what becomes of the workers.
+    with contextlib.suppress(OSError):
+        print(f"launch.local: {text}", file=sys.stderr, flush=True)

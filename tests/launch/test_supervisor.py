@@ -57,6 +57,7 @@ def num_starts(folder: Path) -> list[int]:
         ((3, 75), 3),
         ((0, -15), 143),
         ((130, -9), 130),
+        ((141, 74), 141),
     ],
 )
 def test_one_exit_code_stands_for_all_workers(codes: Sequence[int], expected: int) -> None:
@@ -65,7 +66,16 @@ def test_one_exit_code_stands_for_all_workers(codes: Sequence[int], expected: in
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    [(0, False), (2, False), (3, False), (130, False), (1, True), (74, True), (137, True)],
+    [
+        (0, False),
+        (2, False),
+        (3, False),
+        (130, False),
+        (141, False),
+        (1, True),
+        (74, True),
+        (137, True),
+    ],
 )
 def test_only_crashes_are_started_again(code: int, expected: bool) -> None:
     assert restarts(code, restarts_stopped=False) == expected
@@ -208,6 +218,26 @@ def test_a_stop_lets_the_workers_save(
     assert out.count("saved") == num_workers
     assert "the workers save and end" in err
     assert num_starts(tmp_path) == [1] * num_workers
+
+
+def test_workers_save_when_nobody_reads_the_output_any_more(tmp_path: Path) -> None:
+    script = """
+def save(*_):
+    (folder / f"saved-{task}").touch()
+    os._exit(75)
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+for _ in range(1200):
+    time.sleep(0.05)
+    print("a line", flush=True)
+"""
+    process = supervised(script, tmp_path, num_workers=2)
+    assert process.stdout is not None
+    process.stdout.close()  # as `| head` does
+    process.wait(timeout=20)
+    assert sorted(path.name for path in tmp_path.glob("saved-*")) == ["saved-0", "saved-1"]
+    assert num_starts(tmp_path) == [1, 1]
+    process.communicate()
 
 
 def test_workers_that_do_not_end_are_killed(tmp_path: Path) -> None:
