@@ -77,8 +77,8 @@ def _local_folder(path: str) -> Path:
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise DataError(
-            f"the files would go to {path}, but {nearest} is no folder that can be written to; need "
-            "one; name another with --out"
+            f"the files would go to {path}, but {nearest} is no folder that can be written to; "
+            "need one; name another with --out"
         )
     return Path(path)
 
