@@ -12,10 +12,12 @@ pytest.importorskip("google.cloud.storage")
 from tests.tfrecords_builder.gcs_server import GcsServer
 from tests.tfrecords_builder.photos import make_photo, write_photos
 from tfrecords_builder import gcs
+from tfrecords_builder.audit.audit import AuditSettings, audit
 from tfrecords_builder.build import BuildResult, BuildSettings, build
 from tfrecords_builder.build_folder import BuildFolderError
 from tfrecords_builder.manifest import ManifestError, load_manifest
 from tfrecords_builder.sources.folder import FolderSource
+from tfrecords_builder.splits import SplitSettings
 from tfrecords_builder.verify import find_problems
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # The client's open sockets.
@@ -149,6 +151,18 @@ def test_large_files_go_up_in_chunks_that_survive_failures(
 def test_a_folder_without_a_manifest_is_no_data(server: GcsServer) -> None:
     with pytest.raises(ManifestError, match="not a finished data folder"):
         load_manifest("gs://bucket/nothing")
+
+
+def test_an_audit_goes_into_a_bucket_too(
+    server: GcsServer, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = AuditSettings(out="gs://bucket/audit", split=SplitSettings())
+    audit(FolderSource(images=str(photos)), settings)
+    assert {"audit.json", "audit.html", "exclude.csv", "groups.csv"} == set(
+        server.files("bucket/audit")
+    )
+    assert not (tmp_path / "gs:").exists()
 
 
 def test_a_path_without_a_bucket_is_one_clear_error(server: GcsServer) -> None:

@@ -12,7 +12,7 @@ import sys
 from absl import flags
 from tqdm import tqdm
 
-from tfrecords_builder import command_line, source_flags
+from tfrecords_builder import command_line, source_flags, storage
 from tfrecords_builder.audit.audit import AuditSettings, audit
 from tfrecords_builder.splits import SplitSettings
 
@@ -53,7 +53,7 @@ def main() -> None:
         f"{duplicates['num_groups']} groups look the same ({duplicates['num_exact']} of equal "
         f"files, {duplicates['num_across_classes']} under different labels, "
         f"{duplicates['num_across_splits']} in more than one split)\n"
-        f"see {os.path.join(FLAGS.out, 'audit.html')}"
+        f"see {storage.join(FLAGS.out, 'audit.html')}"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfrecords_builder import storage
 from tfrecords_builder.audit.duplicates import DuplicateGroup, find_duplicates
 from tfrecords_builder.audit.inspection import PhotoFacts, inspect_photo, make_thumbnail
 from tfrecords_builder.audit.report import (
@@ -73,21 +74,23 @@ def audit(
     results = run_in_workers(
         _inspect_chunk, chunks, num_workers=settings.num_workers, on_progress=on_progress
     )
-    facts = [*itertools.chain.from_iterable(results), *map(_left_out, listing.quarantined)]
+    of_photos = list(itertools.chain.from_iterable(results))
+    facts = [*of_photos, *map(_left_out, listing.quarantined)]
     groups = find_duplicates(facts, settings.max_distance)
     sheets = _contact_sheets(facts)
     thumbnails = _make_thumbnails(source, with_split, sheets, groups, settings.num_workers)
     summary = summarize(facts, groups, listing.description)
-    os.makedirs(settings.out, exist_ok=True)
+    if not storage.is_remote(settings.out):
+        os.makedirs(settings.out, exist_ok=True)
     for name, text in {
         "audit.json": dumps_summary(summary),
         "audit.html": render_page(summary, groups, sheets, thumbnails),
-        "exclude.csv": exclusion_table(facts, groups),
+        # What listing leaves out, the build leaves out too.
+        "exclude.csv": exclusion_table(of_photos),
         "groups.csv": group_table(groups),
     }.items():
-        path = os.path.join(settings.out, name)
-        with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
+        data = text.encode("utf-8", "backslashreplace")  # File names may be no UTF-8.
+        storage.write_bytes(storage.join(settings.out, name), data)
     return summary
 
 

@@ -81,28 +81,27 @@ def render_page(
     )
 
 
-def exclusion_table(photos: Iterable[PhotoFacts], groups: Iterable[DuplicateGroup]) -> str:
+def exclusion_table(photos: Sequence[PhotoFacts]) -> str:
     """Returns a proposal for `--exclude`: broken photos, spare copies, contradicting labels.
 
     Of exact copies with one label, training photos go before validation photos; photos of the
     test split are never proposed.
     """
     reasons: dict[str, str] = {}
+    copies = defaultdict(list)
     for photo in photos:
         if "broken" in photo.problems:
             reasons[photo.id] = f"broken: {photo.detail}"
-    for group in groups:
-        if not group.exact:
-            continue
-        if group.crosses_classes:
-            for photo in group.members:
-                reasons[photo.id] = "the same file stands under different labels"
+        copies[photo.sha256 or photo.id].append(photo)
+    for same in copies.values():
+        # The test split cannot change, then validation is kept: a copy in train would leak.
+        keep, *spare = sorted(same, key=lambda photo: ("test", "val", "train").index(photo.split))
+        if len({photo.class_name for photo in same if photo.class_name}) > 1:
+            for photo in same:
+                reasons.setdefault(photo.id, "the same file stands under different labels")
         else:
-            # The test split cannot change, then validation is kept: a copy in train would leak.
-            order = ("test", "val", "train")
-            keep, *spare = sorted(group.members, key=lambda photo: order.index(photo.split))
             for photo in spare:
-                reasons[photo.id] = f"copy of {keep.id}"
+                reasons.setdefault(photo.id, f"copy of {keep.id}")
     in_test = {photo.id for photo in photos if photo.split == "test"}
     rows = [(name, reason) for name, reason in reasons.items() if name not in in_test]
     return _table(("id", "reason"), rows)

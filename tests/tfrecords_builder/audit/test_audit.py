@@ -82,6 +82,9 @@ def test_the_tables_mend_the_next_build(heap: Path, tmp_path: Path) -> None:
     excluded = {row["id"]: row["reason"] for row in rows(exclude)}
     assert excluded["sedan/broken.jpg"] == "broken: empty file"
     assert len(excluded.keys() & {f"{HOSTILE}/5.jpg", f"{HOSTILE}/copy.jpg"}) == 1
+    assert "different labels" in excluded["sedan/3.jpg"]
+    assert "different labels" in excluded[f"{HOSTILE}/wrong.jpg"]
+    assert "sedan/3 small.jpg" not in excluded
     source = AdjustedSource(
         source=FolderSource(images=str(heap)), exclude=str(exclude), groups=str(groups)
     )
@@ -89,19 +92,17 @@ def test_the_tables_mend_the_next_build(heap: Path, tmp_path: Path) -> None:
     result = build(source, settings)
     assert result.num_quarantined == len(excluded)
     sides = {row["id"]: row["split"] for row in rows(tmp_path / "out" / "records.csv")}
-    for number in range(8):
+    for number in set(range(8)) - {3}:
         assert sides[f"sedan/{number}.jpg"] == sides[f"sedan/{number} small.jpg"]
 
 
-def test_the_same_file_under_two_labels_is_proposed_for_exclusion(
-    heap: Path, tmp_path: Path
-) -> None:
-    for path in heap.glob("sedan/* small.jpg"):
-        path.unlink()
+def test_names_that_are_not_text_do_not_spoil_the_tables(heap: Path, tmp_path: Path) -> None:
+    (heap / "sedan" / "caf\udce9.jpg").write_bytes(make_photo(99))
     run_audit(heap, tmp_path / "audit")
-    excluded = {row["id"]: row["reason"] for row in rows(tmp_path / "audit" / "exclude.csv")}
-    assert "different labels" in excluded["sedan/3.jpg"]
-    assert "different labels" in excluded[f"{HOSTILE}/wrong.jpg"]
+    tables = {name: str(tmp_path / "audit" / f"{name}.csv") for name in ("exclude", "groups")}
+    source = AdjustedSource(source=FolderSource(images=str(heap)), **tables)
+    refused = [row.id for row in source.list_photos().quarantined]
+    assert refused[0] == "sedan/caf\udce9.jpg"
 
 
 def test_the_command_says_what_it_found(heap: Path, tmp_path: Path) -> None:
