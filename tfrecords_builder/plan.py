@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tfrecords_builder.records import NO_LABEL
 from tfrecords_builder.sources.base import Listing, Photo
+from tfrecords_builder.sources.label_table import shown
 from tfrecords_builder.sources.photo_files import natural_key
 from tfrecords_builder.splits import (
     SPLIT_NAMES,
@@ -71,11 +72,12 @@ def plan_build(
       known_splits: id -> split of photos that must stay where they were.
 
     Raises:
-      SplitError: the classes cannot be split.
+      SplitError: the classes cannot be split, or one has nothing to train on.
     """
     classes = _class_names(listing)
     labels = {name: label for label, name in enumerate(classes)}
     splits = assign_splits(listing.photos, split_settings, known_splits)
+    _check_classes(classes, listing.photos, splits)
     by_split = defaultdict(list)
     for photo, split in zip(listing.photos, splits, strict=True):
         label = NO_LABEL if photo.class_name is None else labels[photo.class_name]
@@ -144,6 +146,17 @@ def _class_names(listing: Listing) -> tuple[str, ...]:
     unknown = used.difference(listing.class_names)
     assert not unknown, f"the source listed photos of classes it does not name: {unknown}"
     return listing.class_names
+
+
+def _check_classes(classes: Sequence[str], photos: Sequence[Photo], splits: Sequence[str]) -> None:
+    trained = {
+        photo.class_name for photo, split in zip(photos, splits, strict=True) if split == "train"
+    }
+    if untrained := [name for name in classes if name not in trained]:
+        raise SplitError(
+            f"no photo to train on of {len(untrained)} classes: {shown(untrained)}; "
+            "add photos, or leave the class out or join it with another (--exclude, --regroup)"
+        )
 
 
 def _in_order(photos: Sequence[PlannedPhoto], num_shards: int) -> list[list[PlannedPhoto]]:

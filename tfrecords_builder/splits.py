@@ -71,6 +71,11 @@ def assign_splits(
     splits = [photo.split or "train" for photo in photos]
     free = [index for index, photo in enumerate(photos) if photo.split is None]
     source_decides = "val" in splits
+    if source_decides and settings.num_folds is not None:
+        raise SplitError(
+            f"{settings.num_folds} folds were asked for, but the source has a validation split of "
+            "its own; leave --num_folds out"
+        )
     if source_decides or (settings.num_folds is None and settings.val_fraction == 0):
         return splits
     units = _make_units(photos, free, settings.seed)
@@ -124,44 +129,34 @@ def _take_fraction(
     wanted = {
         name: min(max(1, round(val_fraction * count)), count - 1) for name, count in total.items()
     }
-    for unit, side in zip(units, sides, strict=True):
-        if side == "val":
-            _subtract(wanted, unit)
-    held_out = []
-    for unit, side in zip(units, sides, strict=True):
-        useful = sum(min(count, max(0, wanted[name])) for name, count in unit.classes.items())
-        # A group helps when at least half of it is still wanted.
-        take = side == "val" or (side is None and 2 * useful >= len(unit.indices))
-        if take and side is None:
-            _subtract(wanted, unit)
-        held_out.append(take)
-    _hold_out_of_every_class(units, sides, held_out)
-    return held_out
+    held_out = [side == "val" for side in sides]
+    num_val: Counter[str | None] = Counter()
 
+    def hold_out(index: int) -> None:
+        held_out[index] = True
+        num_val.update(units[index].classes)
 
-def _hold_out_of_every_class(
-    units: Sequence[_Unit], sides: Sequence[str | None], held_out: list[bool]
-) -> None:
-    """Takes the smallest group of each class whose groups were all too large to be taken."""
-    counts: Counter[str | None] = Counter()
-    for unit, is_val in zip(units, held_out, strict=True):
+    def may_go(index: int) -> bool:
+        """Tells whether something of all its classes would be left to train on."""
+        classes = units[index].classes.items()
+        return sides[index] is None and all(num_val[c] + n < total[c] for c, n in classes)
+
+    for index, is_val in enumerate(held_out):
         if is_val:
-            counts.update(unit.classes)
-    for name in {name: None for unit in units for name in unit.classes}:
-        candidates = [
-            index
-            for index, unit in enumerate(units)
-            if name in unit.classes and sides[index] is None
-        ]
-        if counts[name] == 0 and len(candidates) > 1:
-            smallest = min(candidates, key=lambda index: len(units[index].indices))
-            held_out[smallest] = True
-            counts.update(units[smallest].classes)
-
-
-def _subtract(wanted: dict[str | None, int], unit: _Unit) -> None:
-    for name, count in unit.classes.items():
-        wanted[name] -= count
+            hold_out(index)
+    for index, unit in enumerate(units):
+        useful = sum(
+            min(count, max(0, wanted[name] - num_val[name])) for name, count in unit.classes.items()
+        )
+        # A group helps when at least half of it is still wanted.
+        if 2 * useful >= len(unit.indices) and may_go(index):
+            hold_out(index)
+    # The smallest group of each class whose groups were all too large to be taken.
+    for name in total:
+        of_class = [i for i, unit in enumerate(units) if name in unit.classes and may_go(i)]
+        if num_val[name] == 0 and of_class:
+            hold_out(min(of_class, key=lambda index: len(units[index].indices)))
+    return held_out
 
 
 def _deal_fold(

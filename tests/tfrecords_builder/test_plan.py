@@ -72,6 +72,17 @@ def test_classes_are_sorted_like_numbers() -> None:
     assert plan(photos).classes == ("1", "9", "10")
 
 
+def test_a_class_without_training_photos_is_refused_before_anything_is_read() -> None:
+    listing = Listing(photos=tuple(photos_of(20)), class_names=("c0", "c1", "c2"))
+    with pytest.raises(SplitError, match="no photo to train on of 1 classes: 'c2'"):
+        plan_build(
+            listing,
+            split_settings=SplitSettings(),
+            shard_bytes=10**6,
+            estimate_bytes=lambda photo: 1000,
+        )
+
+
 def test_a_class_name_with_a_line_break_is_refused() -> None:
     photos = [Photo(id=str(number), class_name="a\nb", locator="") for number in range(4)]
     with pytest.raises(SplitError, match="control characters"):

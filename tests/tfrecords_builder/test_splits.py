@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tfrecords_builder.sources.base import Photo
@@ -67,6 +67,12 @@ def test_a_validation_split_of_the_source_is_the_only_one() -> None:
     fixed = [Photo(id="v", class_name="a", locator="", split="val")]
     found = sides([*photos_of(a=5, b=5), *fixed])
     assert [name for name, split in found.items() if split == "val"] == ["v"]
+
+
+def test_folds_beside_a_validation_split_of_the_source_are_refused() -> None:
+    fixed = [Photo(id="v", class_name="a", locator="", split="val")]
+    with pytest.raises(SplitError, match="validation split of its own"):
+        sides([*photos_of(a=5, b=5), *fixed], num_folds=3)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +142,26 @@ def test_a_class_of_large_groups_is_still_validated() -> None:
     photos = in_groups(photos_of(a=40, b=40), 20)
     counts = Counter(name[0] for name, split in sides(photos).items() if split == "val")
     assert counts == {"a": 20, "b": 20}
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), min_size=3, max_size=10),
+    st.sampled_from([0.15, 0.3, 0.6]),
+)
+def test_groups_of_several_classes_leave_all_of_them_something_to_train_on(
+    groups: list[list[str]], val_fraction: float
+) -> None:
+    photos = [
+        Photo(id=f"{name}/{number}/{index}", class_name=name, locator="", group=str(number))
+        for number, names in enumerate(groups)
+        for index, name in enumerate(names)
+    ]
+    try:
+        found = sides(photos, val_fraction=val_fraction)
+    except SplitError:
+        assume(False)
+    trained = {name.split("/")[0] for name, split in found.items() if split == "train"}
+    assert trained == {photo.class_name for photo in photos}
 
 
 def test_a_class_in_one_group_is_refused() -> None:

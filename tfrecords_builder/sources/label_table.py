@@ -9,6 +9,8 @@ from tfrecords_builder import storage
 from tfrecords_builder.sources.photo_files import SourceError
 
 MAX_SHOWN = 3
+MAX_CLASS_NAME = 255
+"""Characters; what a folder's name may have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +131,7 @@ def _check_file_name(record_id: str, where: str) -> None:
 
 
 def _check_class_name(label: str, where: str) -> None:
-    if not label.strip() or not label.isprintable():
+    if not label.strip() or not label.isprintable() or len(label) > MAX_CLASS_NAME:
         raise SourceError(f"{where}: {label[:80]!r} is no class name; write one for every id")
 
 

@@ -54,6 +54,7 @@ def test_column_names_are_kept_as_written(tmp_path: Path) -> None:
         (b"Id,Category\n1,a,b\n", "line 2: 3 fields"),
         (b'Id,Category\n"1,a\n2,b\n', "not CSV"),
         (b"Id,Category\n1,\n", "line 2: '' is no class name"),
+        (b"Id,Category\n1," + b"9" * 5000 + b"\n", "is no class name"),
         (b"Id,Category\n1,a\n1,b\n", "duplicate ids: '1'"),
         (b"Id,Category\n\xff,a\n", "not UTF-8"),
         (b"Id,Category\n" + b"x" * 200_000 + b",a\n", "not CSV"),
