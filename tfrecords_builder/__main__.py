@@ -58,6 +58,8 @@ def define_flags() -> None:
 
 def main() -> None:
     """Builds the data set that the flags describe."""
+    if FLAGS["fold"].present and FLAGS.num_folds is None:
+        raise UserError(f"--fold={FLAGS.fold} was given without --num_folds; give both")
     source = source_flags.source_from_flags()
     settings = BuildSettings(
         out=FLAGS.out,
@@ -85,6 +87,11 @@ def main() -> None:
             "stopped by SIGTERM before the end; start the same command again, it goes on where "
             "it stopped"
         ) from None
+    except OSError as error:  # A full disk, a folder that must not be read or written.
+        raise UserError(
+            f"{error.filename or settings.out}: {error.strerror or error}; mend this and start the "
+            "same command again, it goes on where it stopped"
+        ) from error
 
 
 def _build(source: Source, settings: BuildSettings) -> None:

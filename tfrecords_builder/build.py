@@ -101,6 +101,11 @@ def build(
       UserError: source, settings and folder do not make a data set.
     """
     listing = source.list_photos()
+    if settings.encoding.crop_margin is not None and not any(p.box for p in listing.photos):
+        raise BuildError(
+            f"--crop_margin={settings.encoding.crop_margin} was given, but this source has no "
+            "boxes to crop to; leave the flag out"
+        )
     folder = BuildFolder(settings.out)
     folder.refuse_strangers(listing.description)
     plan = plan_build(

@@ -1,6 +1,7 @@
 """The command as its users see it: lines and exit codes."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -71,6 +72,23 @@ def test_synthetic_photos_need_no_input(tmp_path: Path) -> None:
     assert "4 test" in done.stdout
 
 
+def test_a_full_disk_is_one_clear_line(photo_folder: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tfrecords_builder", "--source=folder"),
+            *(f"--images={photo_folder}", f"--out={tmp_path / 'out'}"),
+        ],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "File too large" in line
+    assert "goes on where it stopped" in line
+
+
 @pytest.fixture
 def heap(tmp_path: Path) -> Path:
     """Folders and tables with everything that can be wrong about them."""
@@ -113,6 +131,10 @@ def heap(tmp_path: Path) -> Path:
         ("--source=csv --images=flat --labels=nothing.csv", "does not exist"),
         ("--source=magic", "value should be one of"),
         ("--source=folder --images=fine --workers=0", "workers"),
+        ("--source=folder --images=fine --fold=1", "without --num_folds"),
+        ("--source=folder --images=fine --crop_margin=0.1", "has no boxes to crop to"),
+        ("--source=folder --images=fine --keep_splits=hostile.csv", "holds no earlier build"),
+        ("--source=csv --images=flat --labels=flat", "'flat' cannot be read"),
         ("--source=folder --images=fine --colour=red", "colour"),
     ],
 )
