@@ -134,7 +134,7 @@ def _load_mat(path: str) -> Any:
 
     try:
         content = scipy.io.loadmat(path, squeeze_me=True)
-    except (OSError, scipy.io.matlab.MatReadError) as error:
+    except Exception as error:  # Of a damaged file zlib.error, NotImplementedError, ...
         raise SourceError(
             f"annotation file {path!r} cannot be read ({error}); "
             "give the folder of the unpacked car_devkit as --devkit"

@@ -104,6 +104,17 @@ def test_damaged_annotation_files_are_an_error(devkit: Path, content: bytes | No
         make_source(devkit).list_photos()
 
 
+def test_a_flipped_byte_of_a_compressed_annotation_file_is_an_error(devkit: Path) -> None:
+    path = devkit / "cars_meta.mat"
+    content = {"class_names": np.array(["Audi TT", "BMW X5"], dtype=object)}
+    scipy.io.savemat(path, content, do_compression=True)
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"cars_meta\.mat' cannot be read"):
+        make_source(devkit).list_photos()
+
+
 def test_photos_are_cropped_to_their_boxes(devkit: Path, tmp_path: Path) -> None:
     red_in_blue = Image.new("RGB", (40, 30), "blue")
     red_in_blue.paste("red", (10, 5, 30, 25))
