@@ -3,7 +3,8 @@
 python -m launch.kaggle chain --run_dir=runs/b5
 
 Waits for the running session, fetches what it left, makes its checkpoints the data set that the
-next one starts from, and pushes that. Stopped at any point, the same command goes on.
+next one starts from, and pushes that. Stopped at any point, the same command goes on; so it does
+with --again after a session that failed.
 
 Exit codes: 0 the run is finished; 75 --max_sessions were started, or --nowait and one is running;
 2 a session failed; 69 Kaggle cannot be reached.
@@ -17,21 +18,24 @@ from pathlib import Path
 from absl import flags
 
 from launch.kaggle_client import Kernels, connect
-from launch.kaggle_contract import EXIT_UNFINISHED
+from launch.kaggle_contract import EXIT_UNFINISHED, WEIGHTS_SUFFIX
 from launch.kaggle_datasets import Datasets
-from launch.kaggle_fetch import fetch
-from launch.kaggle_record import FOLDER, Launch, LaunchError, load_launch, save_launch
+from launch.kaggle_fetch import SessionFailed, fetch, session_file
+from launch.kaggle_record import Launch, LaunchError, load_launch, save_launch
 from launch.kaggle_session import start_session
 from launch.kaggle_state import upload_state
+from trainer.submission.errors import KaggleUnavailable
 
 POLL_SECS = 60.0
+_MAX_SILENT_POLLS = 60
+"""After so many without an answer, about two hours, waiting ends."""
 
 
 def define_flags() -> None:
     """Defines the verb's flags."""
     flags.DEFINE_string("run_dir", None, "Folder of the run, as given to push.", required=True)
     flags.DEFINE_integer("max_sessions", 10, "Start no more sessions than that in all.", 1)
-    flags.DEFINE_bool("again", False, "Start a failed session once more.")
+    flags.DEFINE_bool("again", False, "Go on after a session that failed.")
     flags.DEFINE_bool("wait", True, "Wait for a running session; --nowait ends with code 75.")
 
 
@@ -68,17 +72,15 @@ def chain(
       datasets: Of the user.
       max_sessions: How many sessions the run may have in all.
       wait: Whether to wait for a running session.
-      again: Whether the newest session, which failed, is started once more, from what is here.
+      again: Whether to go on after the newest session failed.
 
     Raises:
-      LaunchError: A session failed.
+      LaunchError: A session failed, or, with `again`, is not over.
       SubmissionError: Kaggle refuses or cannot be reached.
     """
     report = kernels.connection.report
     if again:
-        launch = load_launch(run_dir)
-        following = dataclasses.replace(launch, start=launch.start + 1, version=0)
-        save_launch(run_dir, following)
+        _prepare_again(run_dir, kernels)
     while True:
         launch = load_launch(run_dir)
         if launch.version == 0:
@@ -102,14 +104,43 @@ def chain(
         save_launch(run_dir, following)
 
 
+def _prepare_again(run_dir: Path, kernels: Kernels) -> None:
+    """Makes a session the next to be pushed: the failed one, or one that goes on from its weights.
+
+    Raises:
+      LaunchError: The newest session is not over.
+    """
+    launch = load_launch(run_dir)
+    if launch.version == 0:  # prepared before, and not pushed yet
+        return
+    try:
+        fetch(run_dir, launch, kernels)
+    except SessionFailed as failed:
+        kernels.connection.report(str(failed).partition(";")[0])
+        if _has_trained(run_dir, launch.session):
+            following = dataclasses.replace(launch, session=launch.session + 1, start=1, version=0)
+        else:
+            following = dataclasses.replace(launch, start=launch.start + 1, version=0)
+        save_launch(run_dir, following)
+    else:
+        kernels.connection.report(f"session {launch.session} did not fail; it is not repeated")
+
+
+def _has_trained(run_dir: Path, session: int) -> bool:
+    """Whether the session left other weights than the one before."""
+
+    def weights(number: int) -> dict[str, str]:
+        path = session_file(run_dir, number)
+        files = json.loads(path.read_text())["files"] if path.exists() else {}
+        return {name: files[name] for name in files if name.endswith(WEIGHTS_SUFFIX)}
+
+    left = weights(session)
+    return bool(left) and left != weights(session - 1)
+
+
 def _check_progress(run_dir: Path, launch: Launch) -> None:
     """A session whose deadline is over before its first step must not be repeated for ever."""
-    weights = []
-    for session in (launch.session - 1, launch.session):
-        path = run_dir / FOLDER / f"session-{session}.json"
-        files = json.loads(path.read_text())["files"] if path.exists() else {}
-        weights.append({name: files[name] for name in files if name.endswith(".safetensors")})
-    if weights[0] == weights[1]:
+    if not _has_trained(run_dir, launch.session):
         raise LaunchError(
             f"session {launch.session} stopped at its deadline ({launch.deadline}) before it had "
             "trained anything; time for at least one step is needed; push the run from another "
@@ -124,17 +155,25 @@ def _start(run_dir: Path, launch: Launch, kernels: Kernels, datasets: Datasets) 
         kernels.connection.report(
             f"the run of {launch.session - 1} sessions is in data set {launch.state_dataset}"
         )
-    save_launch(run_dir, start_session(launch, state, kernels))
+    start_session(run_dir, launch, state, kernels)
 
 
 def _is_over(launch: Launch, kernels: Kernels, wait: bool) -> bool:
     """Waits for the session's end, if wanted; returns whether it has ended."""
-    shown = ""
-    while not (state := kernels.session(launch.kernel)).is_over:
-        if str(state) != shown:
-            shown = str(state)
-            kernels.connection.report(f"session {launch.session} is {shown}")
+    shown, num_silent = "", 0
+    while True:
+        try:
+            state = kernels.session(launch.kernel)
+            if state.is_over:
+                return True
+            news, num_silent = f"session {launch.session} is {state}", 0
+        except KaggleUnavailable as error:
+            # The session goes on without us: a bad spell must not end a chain of days.
+            news, num_silent = str(error).partition(";")[0], num_silent + 1
+            if not wait or num_silent > _MAX_SILENT_POLLS:
+                raise
+        if news != shown:
+            kernels.connection.report(shown := news)
         if not wait:
             return False
         kernels.connection.sleep(POLL_SECS)
-    return True

@@ -56,6 +56,15 @@ class SessionState:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Pushed:
+    """A saved version of a kernel, whose session has started."""
+
+    version: int
+    missing: tuple[str, ...]
+    """Data sets and competitions that Kaggle could not attach."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Quota:
     """Hours of an accelerator this week."""
 
@@ -121,12 +130,12 @@ class Kernels:
             machine=answer.metadata.machine_shape or "",
         )
 
-    def push(self, metadata: dict[str, Any], script: str, timeout_secs: int) -> int:
-        """Saves a version of the kernel, which starts a session; one try. Returns its number.
+    def push(self, metadata: dict[str, Any], script: str, timeout_secs: int) -> Pushed:
+        """Saves a version of the kernel, which starts a session; one try.
 
         Raises:
           CallFailed: It failed, or the answer was lost: the session may run all the same.
-          KaggleRefused: It was saved without something that it needs, or not at all.
+          KaggleRefused: It was not saved.
         """
 
         def save(api: Any) -> Any:
@@ -142,17 +151,8 @@ class Kernels:
                 f"Kaggle did not save {metadata['id']} ({answer.error}); a kernel that it takes is "
                 f"needed; see what is missing: {doctor_for(metadata)}"
             )
-        missing = [
-            *(answer.invalid_dataset_sources or ()),
-            *(answer.invalid_competition_sources or ()),
-        ]
-        if missing:
-            raise KaggleRefused(
-                f"Kaggle could not attach {', '.join(missing)} to {metadata['id']}; data that "
-                "exist and whose rules are accepted are needed; the session that started finds no "
-                f"data and ends by itself; see why: {doctor_for(metadata)}, then push again"
-            )
-        return int(answer.version_number)
+        invalid = (answer.invalid_dataset_sources or (), answer.invalid_competition_sources or ())
+        return Pushed(version=int(answer.version_number), missing=(*invalid[0], *invalid[1]))
 
     def session(self, kernel: str) -> SessionState:
         """How the newest session stands."""
@@ -199,7 +199,10 @@ class Kernels:
             digest, received = hashlib.sha256(), 0
             with (
                 requests.Session() as session,
-                session.get(address, stream=True) as response,
+                # Compressed on the way, it would not be as long as its header says.
+                session.get(
+                    address, stream=True, headers={"Accept-Encoding": "identity"}
+                ) as response,
                 open(partial, "wb") as file,
             ):
                 response.raise_for_status()

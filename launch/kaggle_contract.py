@@ -17,6 +17,8 @@ SESSION_FILE = "session.json"
 """Beside it: how the session ended, and the checksum of every file."""
 STATE_FILE = "state.json"
 """In a data set: the files of the session before, with checksums."""
+WEIGHTS_SUFFIX = ".safetensors"
+"""Of checkpoints and models."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,9 +15,19 @@ from pathlib import Path
 from absl import flags
 
 from launch.kaggle_client import Kernels, connect
-from launch.kaggle_contract import EXIT_UNFINISHED, RUN_FOLDER, SESSION_FILE, sha256_of
+from launch.kaggle_contract import (
+    EXIT_UNFINISHED,
+    RUN_FOLDER,
+    SESSION_FILE,
+    WEIGHTS_SUFFIX,
+    sha256_of,
+)
 from launch.kaggle_record import FOLDER, Launch, LaunchError, load_launch, save_launch
 from trainer.submission.file import write_atomically
+
+
+class SessionFailed(LaunchError):
+    """The newest session left no run that is finished or stopped on purpose; `--again` may help."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +66,8 @@ def fetch(run_dir: Path, launch: Launch, kernels: Kernels) -> SessionEnd:
     """Fetches the outputs of a session that is over; what is here already is not fetched again.
 
     Raises:
-      LaunchError: The session is not over, failed, or left something damaged.
+      SessionFailed: It failed; what it left is here all the same.
+      LaunchError: It is not over, or left something damaged.
       SubmissionError: Kaggle refuses or cannot be reached.
     """
     report = kernels.connection.report
@@ -71,7 +82,7 @@ def fetch(run_dir: Path, launch: Launch, kernels: Kernels) -> SessionEnd:
     log = folder / f"session-{launch.session}.log"
     write_atomically(log, kernels.log(launch.kernel))
     outputs = dict(kernels.outputs(launch.kernel))
-    end = _read_end(launch, outputs, kernels, folder, log, str(state))
+    end = _read_end(run_dir, launch, outputs, kernels, log, str(state))
     num_bytes = num_fetched = 0
     for name, sha256 in end.files.items():
         path = _inside(run_dir, name)
@@ -86,51 +97,64 @@ def fetch(run_dir: Path, launch: Launch, kernels: Kernels) -> SessionEnd:
             )
         num_fetched += 1
         num_bytes += path.stat().st_size
-    if end.exit_code in (0, EXIT_UNFINISHED):
+    # A session that failed before it had any leaves those here to go on from.
+    if any(name.endswith(WEIGHTS_SUFFIX) for name in end.files):
         _remove_outdated(run_dir, end)
     report(
         f"session {end.session}: {num_fetched} of {len(end.files)} files fetched, "
         f"{num_bytes / 1e6:.1f} MB; log in {log}"
     )
     if end.exit_code not in (0, EXIT_UNFINISHED):
-        raise LaunchError(
+        raise SessionFailed(
             f"session {end.session} failed with exit code {end.exit_code}"
             f"{': ' + end.reason if end.reason else ''}; a session that trains is needed; read "
-            f"{log}, correct what it names, then: python -m launch.kaggle "
-            f"{'push --again with the same flags' if launch.session == 1 else 'chain --again'}"
+            f"{log}, correct what it names, then: {_again(run_dir)}"
         )
     save_launch(run_dir, dataclasses.replace(launch, fetched_session=launch.session))
     return end
 
 
 def _read_end(
+    run_dir: Path,
     launch: Launch,
     outputs: dict[str, str],
     kernels: Kernels,
-    folder: Path,
     log: Path,
     state: str,
 ) -> SessionEnd:
     if SESSION_FILE not in outputs:
-        raise LaunchError(
+        raise SessionFailed(
             f"session {launch.session} of {launch.kernel} ended without outputs ({state}); those "
-            f"of a session that ended by itself are needed; read {log}; a shorter --deadline "
-            "leaves more time to save"
+            f"of a session that ended by itself are needed; read {log} (a shorter --deadline "
+            f"leaves more time to save), then: {_again(run_dir)}"
         )
-    path = folder / f"session-{launch.session}.json"
+    path = run_dir / FOLDER / SESSION_FILE
     kernels.download(outputs[SESSION_FILE], path)
     record = json.loads(path.read_text())
-    if (record["name"], record["session"]) != (launch.name, launch.session):
-        raise LaunchError(
-            f"{launch.kernel} left session {record['session']} of {record['name']}; session "
-            f"{launch.session} of {launch.name} is needed; was it pushed from another folder?"
+    found = tuple(record[name] for name in ("name", "session", "start"))
+    if found != (launch.name, launch.session, launch.start):
+        raise SessionFailed(
+            f"{launch.kernel} left session {record['session']} (start {record['start']}) of "
+            f"{record['name']}; session {launch.session} (start {launch.start}) of {launch.name} "
+            "is needed; if it was pushed a moment ago, start the same command again; if another "
+            f"took its place, start it once more: {_again(run_dir)}"
         )
+    path.replace(session_file(run_dir, launch.session))
     return SessionEnd(
         session=record["session"],
         exit_code=record["exit_code"],
         reason=record["reason"],
         files=record["files"],
     )
+
+
+def session_file(run_dir: Path, session: int) -> Path:
+    """Where `session.json` of a session is kept."""
+    return run_dir / FOLDER / f"session-{session}.json"
+
+
+def _again(run_dir: Path) -> str:
+    return f"python -m launch.kaggle chain --again --run_dir={run_dir}"
 
 
 def _inside(run_dir: Path, name: str) -> Path:
@@ -145,6 +169,6 @@ def _inside(run_dir: Path, name: str) -> Path:
 
 def _remove_outdated(run_dir: Path, end: SessionEnd) -> None:
     """Removes checkpoints that the session removed: the trainer must not go on from them."""
-    for path in run_dir.rglob("*.safetensors"):
+    for path in run_dir.rglob(f"*{WEIGHTS_SUFFIX}"):
         if path.relative_to(run_dir).as_posix() not in end.files:
             path.unlink()

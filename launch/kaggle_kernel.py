@@ -16,6 +16,7 @@ from launch.kaggle_contract import (
     RUN_FOLDER,
     SESSION_FILE,
     STATE_FILE,
+    WEIGHTS_SUFFIX,
     KernelSettings,
     sha256_of,
 )
@@ -29,7 +30,8 @@ _STRATEGIES = {"tpu": "tpu", "gpu": "mirrored", "cpu": "cpu"}
 def run(root: str, settings: Mapping[str, Any], started: float) -> int:
     """Runs the session and writes `session.json`; returns the exit code of the script.
 
-    A run that stopped at its deadline is a success here: Kaggle may drop the outputs of a failure.
+    A run that stopped at its deadline is a success here, and so is one that failed with weights in
+    its folder: Kaggle may drop the outputs of a failure, and `fetch` reads how it ended.
     """
     session = Session(Path(root), KernelSettings(**settings), started)
     try:
@@ -38,7 +40,7 @@ def run(root: str, settings: Mapping[str, Any], started: float) -> int:
         exit_code, reason = error.exit_code, str(error)
         say(f"error: {reason}")
     session.write_record(exit_code, reason)
-    return 0 if exit_code == EXIT_UNFINISHED else exit_code
+    return 0 if exit_code == EXIT_UNFINISHED or session.has_weights() else exit_code
 
 
 class Session:
@@ -96,6 +98,10 @@ class Session:
         ends = {0: "the run is finished", EXIT_UNFINISHED: "the run is to be gone on with"}
         what = ends.get(exit_code, f"failed with exit code {exit_code}")
         say(f"session {self.settings.session} ended after {record['seconds']} s: {what}")
+
+    def has_weights(self) -> bool:
+        """Whether the run's folder holds something to go on from."""
+        return any(self.run_dir.rglob(f"*{WEIGHTS_SUFFIX}"))
 
     def _take_over_state(self, sha256: str) -> None:
         """Copies the run folder that the session before left, checked file by file."""

@@ -25,7 +25,6 @@ from launch.kaggle_record import (
     LaunchError,
     default_name,
     load_launch,
-    save_launch,
 )
 from launch.kaggle_request import PushRequest
 from launch.kaggle_session import session_settings, start_session
@@ -145,9 +144,7 @@ def push(
             report(f"{request.data_dir} uploaded as data set {uploaded}")
         else:
             report(f"data set {uploaded} holds {request.data_dir} already")
-    launch = start_session(launch, None, kernels, again=again)
-    save_launch(request.run_dir, launch)
-    return launch
+    return start_session(request.run_dir, launch, None, kernels, again=again)
 
 
 def _is_there(launch: Launch, kernels: Kernels) -> bool:

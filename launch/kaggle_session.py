@@ -1,13 +1,15 @@
 """Starting a session: the script and its settings, pushed once whatever is lost on the way."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from launch.kaggle_client import Kernels
 from launch.kaggle_contract import KernelSettings
+from launch.kaggle_errors import KaggleRefused, doctor_for
 from launch.kaggle_package import launch_id as id_of
 from launch.kaggle_package import make_script, requirements
-from launch.kaggle_record import MACHINES, SESSION_LIMIT_SECS, Launch, LaunchError
+from launch.kaggle_record import MACHINES, SESSION_LIMIT_SECS, Launch, LaunchError, save_launch
 from launch.kaggle_request import PushRequest
 from trainer.engine.stop import parse_duration
 from trainer.submission.connection import CallFailed
@@ -19,13 +21,21 @@ _GRACE_SECS = 900
 
 
 def start_session(
-    launch: Launch, state_sha256: str | None, kernels: Kernels, *, again: bool = False
+    run_dir: Path,
+    launch: Launch,
+    state_sha256: str | None,
+    kernels: Kernels,
+    *,
+    again: bool = False,
 ) -> Launch:
-    """Pushes the launch's session once, whatever is lost on the way; returns it with its version.
+    """Pushes the launch's session once, whatever is lost on the way.
+
+    Returns:
+      The launch with its version, as it was saved in the run's folder.
 
     Raises:
       LaunchError: Another session of the kernel is running.
-      SubmissionError: Kaggle refuses or cannot be reached.
+      SubmissionError: Kaggle refuses, could not attach the data, or cannot be reached.
     """
     connection = kernels.connection
     script = make_script(session_settings(launch, launch.session, launch.start, state_sha256))
@@ -43,10 +53,13 @@ def start_session(
                 f"a session of {launch.kernel} is {running}; one at a time is needed; wait for it, "
                 "or give --again to start another one beside it"
             )
+    metadata = _metadata(launch, state_sha256)
+    missing: tuple[str, ...] = ()
     num_failed = 0
     while there is None or there.launch_id != wanted:
         try:
-            version = kernels.push(_metadata(launch, state_sha256), script, _timeout_secs(launch))
+            pushed = kernels.push(metadata, script, _timeout_secs(launch))
+            version, missing = pushed.version, pushed.missing
             connection.report(
                 f"session {launch.session} started: version {version} of {launch.kernel}, "
                 f"https://www.kaggle.com/code/{launch.kernel}"
@@ -62,8 +75,18 @@ def start_session(
             f"session {launch.session} was pushed already as version {version} of "
             f"{launch.kernel}; it was not started a second time"
         )
+    # Before anything else can fail: it has started.
+    launch = dataclasses.replace(launch, launch_id=wanted, version=version)
+    save_launch(run_dir, launch)
     _check_switches(launch, kernels)
-    return dataclasses.replace(launch, launch_id=wanted, version=version)
+    if missing:
+        raise KaggleRefused(
+            f"Kaggle could not attach {', '.join(missing)} to {launch.kernel}; data that exist and "
+            "whose rules are accepted are needed; the session that started finds no data and ends "
+            f"by itself; see why: {doctor_for(metadata)}, then: python -m launch.kaggle chain "
+            f"--again --run_dir={run_dir}"
+        )
+    return launch
 
 
 def _check_switches(launch: Launch, kernels: Kernels) -> None:

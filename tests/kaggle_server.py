@@ -11,6 +11,7 @@ default value.
 import base64
 import contextlib
 import csv
+import gzip
 import importlib.util
 import io
 import itertools
@@ -93,6 +94,8 @@ class KaggleServer:
         """How far the server's clock is ahead of the true time."""
         self.cut_data_after: int | None = None
         """Bytes after which the next download breaks off."""
+        self.compresses_outputs = False
+        """Whether outputs are sent with gzip to those who take it."""
         self.range_starts: list[int] = []
         """Where downloads were asked to go on, in bytes."""
         self.closed = threading.Event()
@@ -318,7 +321,10 @@ class _Handler(BaseHTTPRequestHandler):
         return {}
 
     def _serve_output(self) -> None:
-        self._send(200, self.server_state.blobs[self._signed_name()][1], "application/octet-stream")
+        content, headers = self.server_state.blobs[self._signed_name()][1], {}
+        if self.server_state.compresses_outputs and "gzip" in self.headers["Accept-Encoding"]:
+            content, headers = gzip.compress(content), {"Content-Encoding": "gzip"}
+        self._send(200, content, "application/octet-stream", headers)
 
     def _serve_log(self) -> None:
         self._check_credentials()

@@ -1,5 +1,6 @@
 """The very script that a push carries, run as Kaggle runs it."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -29,6 +30,10 @@ def _script(accelerator: str = "tpu", **changes: object) -> str:
         "state_sha256": None,
     }
     return make_script(KernelSettings(**{**fields, **changes}))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _record(root: Path) -> dict:
@@ -114,6 +119,23 @@ def test_data_set_with_another_state_is_refused(tmp_path: Path, empty_python: Pa
     done = machine.run(_script(session=3, state_sha256="0" * 64))
     assert done.returncode == 2
     assert "no attached data set holds the state of session 2" in done.stdout
+
+
+def test_session_that_fails_with_weights_is_no_failure_of_the_script(
+    tmp_path: Path, empty_python: Path
+) -> None:
+    """Kaggle may drop what a failed script leaves."""
+    machine = make_machine(tmp_path, empty_python, tpu_cores=8)
+    state = machine.root / "input" / "train-b5-state"
+    state.mkdir(parents=True)
+    (state / "0000-1.safetensors").write_bytes(b"1")
+    files = {"0000-1.safetensors": {"path": "checkpoints/1.safetensors", "sha256": _sha256(b"1")}}
+    text = json.dumps({"session": 1, "files": files})
+    (state / "state.json").write_text(text)
+    done = machine.run(_script(session=2, state_sha256=_sha256(text.encode())))
+    assert "no records and no labelled photos recognised" in done.stdout
+    assert (done.returncode, _record(machine.root)["exit_code"]) == (0, 2)
+    assert (machine.root / "working/run/checkpoints/1.safetensors").read_bytes() == b"1"
 
 
 @pytest.mark.slow

@@ -223,6 +223,17 @@ def test_data_that_cannot_be_attached_are_told(
         push(wanted, kernels, datasets)
 
 
+def test_session_that_had_no_data_is_started_again_when_told(
+    kaggle: KaggleServer, kernels: Kernels, datasets: Datasets, request_: PushRequest
+) -> None:
+    kaggle.machines.closed.add("cars")
+    with pytest.raises(SubmissionError, match="could not attach cars"):
+        push(request_, kernels, datasets)
+    kaggle.machines.closed.clear()
+    push(request_, kernels, datasets, again=True)
+    assert len(kaggle.machines.kernels[KERNEL]) == 2
+
+
 def test_internet_switch_that_kaggle_turned_off_is_told(
     kaggle: KaggleServer,
     kernels: Kernels,

@@ -29,13 +29,13 @@ def leave(
     files: dict[str, bytes],
     exit_code: int = 0,
     number: int = 1,
-    name: str = "train-b5",
+    start: int = 1,
 ) -> None:
     """Lets the session have ended with these files of its run's folder."""
     record = {
-        "name": name,
+        "name": "train-b5",
         "session": number,
-        "start": 1,
+        "start": start,
         "exit_code": exit_code,
         "reason": "",
         "seconds": 1.0,
@@ -265,6 +265,69 @@ def test_failed_session_is_started_once_more_from_what_is_here(
     leave(kaggle.machines.kernels[KERNEL][0], {}, exit_code=2, number=2)
     with pytest.raises(LaunchError, match="chain --again"):
         chain(tmp_path / "b5", kernels, datasets, max_sessions=5)
-    kaggle.machines.on_start = lambda session: leave(session, FILES, 0, number=2)
+    kaggle.machines.on_start = lambda session: leave(session, FILES, 0, number=2, start=2)
     assert chain(tmp_path / "b5", kernels, datasets, max_sessions=5, again=True) == 0
     assert len(kaggle.machines.datasets["driver/train-b5-state"].files) == len(FILES) + 1
+
+
+def test_failed_session_that_left_checkpoints_is_gone_on_with(
+    launch: Launch, kernels: Kernels, datasets: Datasets, kaggle: KaggleServer, tmp_path: Path
+) -> None:
+    leave(kaggle.machines.kernels[KERNEL][0], FILES, exit_code=137)
+    with pytest.raises(LaunchError, match="failed with exit code 137"):
+        chain(tmp_path / "b5", kernels, datasets, max_sessions=5)
+    kaggle.machines.on_start = lambda session: leave(session, FILES, 0, number=2)
+    assert chain(tmp_path / "b5", kernels, datasets, max_sessions=5, again=True) == 0
+    _, second = kaggle.machines.kernels[KERNEL]
+    assert second.request["datasetDataSources"] == ["driver/train-b5-state"]
+    stored = kaggle.machines.datasets["driver/train-b5-state"].files
+    assert set(FILES.values()) <= set(stored.values())
+
+
+def test_running_session_is_not_started_again(
+    launch: Launch, kernels: Kernels, datasets: Datasets, kaggle: KaggleServer, tmp_path: Path
+) -> None:
+    (first,) = kaggle.machines.kernels[KERNEL]
+    first.statuses = ["RUNNING"]
+    with pytest.raises(LaunchError, match="is running; one that is over is needed"):
+        chain(tmp_path / "b5", kernels, datasets, max_sessions=5, again=True)
+    first.statuses = ["COMPLETE"]
+    assert chain(tmp_path / "b5", kernels, datasets, max_sessions=5) == 0
+    assert kaggle.machines.kernels[KERNEL] == [first]
+    assert files_in(tmp_path / "b5") == FILES
+
+
+def test_session_that_did_not_fail_is_not_started_again(
+    launch: Launch,
+    kernels: Kernels,
+    datasets: Datasets,
+    kaggle: KaggleServer,
+    tmp_path: Path,
+    lines: list[str],
+) -> None:
+    assert chain(tmp_path / "b5", kernels, datasets, max_sessions=5, again=True) == 0
+    assert len(kaggle.machines.kernels[KERNEL]) == 1
+    assert "session 1 did not fail; it is not repeated" in lines
+
+
+def test_outputs_of_an_earlier_start_are_not_taken_for_those_of_the_newest(
+    launch: Launch, kernels: Kernels, tmp_path: Path
+) -> None:
+    second = dataclasses.replace(launch, start=2)
+    with pytest.raises(LaunchError, match=r"left session 1 \(start 1\) .*session 1 \(start 2\)"):
+        fetch(tmp_path / "b5", second, kernels)
+
+
+def test_chain_outlasts_a_night_without_a_network(
+    launch: Launch, kernels: Kernels, datasets: Datasets, kaggle: KaggleServer, tmp_path: Path
+) -> None:
+    kaggle.fail("GetKernelSessionStatus", Fault(status=503), times=20)
+    assert chain(tmp_path / "b5", kernels, datasets, max_sessions=5) == 0
+
+
+def test_outputs_are_asked_for_as_they_are(
+    launch: Launch, kernels: Kernels, kaggle: KaggleServer, tmp_path: Path
+) -> None:
+    kaggle.compresses_outputs = True
+    fetch(tmp_path / "b5", launch, kernels)
+    assert files_in(tmp_path / "b5") == FILES
