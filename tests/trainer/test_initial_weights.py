@@ -45,7 +45,7 @@ def test_what_cannot_be_had_is_told_with_the_words_of_later(
 
 
 def test_nobody_publishes_weights_of_our_own_network(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no imagenet weights of Tiny"):
+    with pytest.raises(WeightsError, match="no imagenet weights of 'Tiny'"):
         check("imagenet", tmp_path, backbone="Tiny")
 
 

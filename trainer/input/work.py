@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from trainer.network.build import block_of, border_block, build_network
+from trainer.network.backbones import border_block
+from trainer.network.build import block_of, build_network
 from trainer.recipe import Recipe, Stage
 
 
@@ -15,7 +16,7 @@ def stage_macs(recipe: Recipe, stage: Stage, num_classes: int) -> tuple[float, f
     """
     network = build_network(recipe, num_classes, stage.image_px)
     blocks = network.blocks
-    first_trained = blocks.index(border_block(blocks, stage.train_from))
+    first_trained = blocks.index(border_block(blocks, stage))
     total = trained = 0.0
     for layer in network.model.layers:
         macs = layer_macs(layer)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.errors import RecipeError
 from trainer.overrides import nearest
+from trainer.recipe import TRAIN_ALL, TRAIN_HEAD, Recipe, Stage
+from trainer.weights.backbones import blocks
 
 if TYPE_CHECKING:
     import keras
@@ -41,12 +43,45 @@ _VERSION_2_SMALL = tuple(f"EfficientNetV2B{number}" for number in range(4))
 _VERSION_2_LARGE = tuple(f"EfficientNetV2{letter}" for letter in "SML")
 TINY = "Tiny"
 BACKBONES = (*_VERSION_1, *_VERSION_2_SMALL, *_VERSION_2_LARGE, TINY)
+STEM = "stem"
+TOP = "top"
+HEAD = "head"
+_TINY_BLOCKS = ((1, 24), (2, 48), (3, 96), (4, 128))
+"""Number and channels of pairs of blocks, a and b."""
 
 
 def check_backbone(name: str) -> None:
     """Raises RecipeError, naming the nearest one, if there is no such backbone."""
     if name not in BACKBONES:
         raise RecipeError(f"backbone {name!r} is not known; {nearest(name, BACKBONES)}")
+
+
+def check_network(recipe: Recipe) -> None:
+    """Raises RecipeError if there is no such backbone, or no such block in it; builds nothing."""
+    check_backbone(recipe.backbone)
+    names = block_names(recipe.backbone)
+    for stage in recipe.stages:
+        border_block(names, stage)
+
+
+def block_names(backbone: str) -> tuple[str, ...]:
+    """All blocks in forward order: stem, block1a, ..., top, head."""
+    if backbone == TINY:
+        inner = [f"block{number}{letter}" for number, _ in _TINY_BLOCKS for letter in "ab"]
+    else:
+        inner = [block.name for block in blocks(backbone)]
+    return (STEM, *inner, TOP, HEAD)
+
+
+def border_block(names: Sequence[str], stage: Stage) -> str:
+    """The first of these blocks that a stage trains."""
+    wanted = {TRAIN_ALL: STEM, TRAIN_HEAD: HEAD}.get(stage.train_from, stage.train_from)
+    if wanted not in names:
+        raise RecipeError(
+            f"stage {stage.name!r}: train_from={wanted!r} is not a block of this backbone; "
+            f"{nearest(wanted, (TRAIN_HEAD, TRAIN_ALL, *names))}"
+        )
+    return wanted
 
 
 def scaling_of(name: str) -> Scaling:
@@ -103,8 +138,7 @@ def _make_tiny(shape: tuple[int, int, int]) -> "keras.Model":
 
     pixels = keras.Input(shape)
     x = convolution(pixels, 16, "stem", strides=2)
-    blocks = ((1, 24), (2, 48), (3, 96), (4, 128))
-    for number, filters in blocks:
+    for number, filters in _TINY_BLOCKS:
         x = convolution(x, filters, f"block{number}a_project", strides=2 if number > 1 else 1)
         shortcut = x
         x = convolution(x, filters, f"block{number}b_expand")

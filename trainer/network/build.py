@@ -8,26 +8,28 @@ differentiated and no activation of it is kept.
 
 import re
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from trainer.errors import RecipeError
-from trainer.network.backbones import drop_connect_rates, make_trunk, scaling_of
+from trainer.network.backbones import (
+    HEAD,
+    STEM,
+    TOP,
+    border_block,
+    drop_connect_rates,
+    make_trunk,
+    scaling_of,
+)
 from trainer.network.layers import (
     FoldedConv2D,
     FoldedDepthwiseConv2D,
     FoldingBatchNormalization,
     SeededDropout,
 )
-from trainer.overrides import nearest
-from trainer.recipe import TRAIN_ALL, TRAIN_HEAD, Recipe, Stage
+from trainer.recipe import Recipe, Stage
 
-STEM = "stem"
-TOP = "top"
-HEAD = "head"
 HEAD_DROPOUT_NUMBER = 0
 _INITIALIZERS = {"kernel_initializer", "depthwise_initializer"}
 
@@ -114,7 +116,7 @@ def cut_for_stage(network: Network, stage: Stage) -> StageNetwork:
     Raises:
         RecipeError: `train_from` names no block of this backbone.
     """
-    model, border = network.model, border_block(network.blocks, stage.train_from)
+    model, border = network.model, border_block(network.blocks, stage)
     first = network.blocks.index(border)
     depth: dict[str, int] = {}
     trainable: dict[str, keras.Variable] = {}
@@ -150,20 +152,6 @@ def cut_for_stage(network: Network, stage: Stage) -> StageNetwork:
         statistics=statistics,
         depth=depth,
     )
-
-
-def border_block(blocks: Sequence[str], train_from: str) -> str:
-    """The first trained block for a stage's `train_from`; a number alone means its first block."""
-    if train_from == TRAIN_ALL:
-        return STEM
-    if train_from == TRAIN_HEAD:
-        return HEAD
-    if train_from not in blocks:
-        raise RecipeError(
-            f"train_from={train_from!r} is not a block of this backbone; "
-            f"{nearest(train_from, (TRAIN_HEAD, TRAIN_ALL, *blocks))}"
-        )
-    return train_from
 
 
 def block_of(layer_name: str) -> str | None:

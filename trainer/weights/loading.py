@@ -160,8 +160,8 @@ def _what_is_there(path: Path) -> str:
             f"a run with {run_folder.MODEL_FILE}, or a TensorFlow checkpoint"
         )
     if len(path.parts) == 1:
-        names = " or ".join(published.NAMES)
-        return f"there is no {path.name!r} here; {needs}, or the name {names}: check the name"
+        known = " or ".join(published.NAMES)
+        return f"there is no {path.name!r} here; {needs}, or the name {known}: check the name"
     if path.parent.is_dir():
         return f"there is no {path.name!r} in {path.parent}; {needs}: check the name"
     return f"there is no folder {path.parent}; {needs}: check the path"

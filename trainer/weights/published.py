@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainer.network.backbones import TINY
-from trainer.weights.backbones import canonical_backbone, is_v1
+from trainer.weights.backbones import BACKBONES, canonical_backbone, is_v1
 from trainer.weights.download import cache_folder, fetch
 from trainer.weights.tensors import WeightsError
 
@@ -44,12 +43,13 @@ def require_published(name: str, backbone: str) -> str:
     Raises:
         WeightsError: they are not.
     """
-    if backbone == TINY:
+    try:
+        backbone = canonical_backbone(backbone)
+    except WeightsError as error:
         raise WeightsError(
-            f"there are no {name} weights of {backbone}, which is a network of this program; "
-            "choose another backbone, or --weights=none"
-        )
-    backbone = canonical_backbone(backbone)
+            f"there are no {name} weights of {backbone!r}, only of {', '.join(BACKBONES)}; choose "
+            "one of these backbones, or the weights none"
+        ) from error
     if name == NOISY_STUDENT and not is_v1(backbone):
         raise WeightsError(
             f"there are no {NOISY_STUDENT} weights of {backbone}, only of EfficientNetB0 to B7; "

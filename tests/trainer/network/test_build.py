@@ -10,7 +10,14 @@ import tensorflow as tf
 
 from tests.trainer.making import make_recipe, make_stage
 from trainer.errors import RecipeError
-from trainer.network.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, check_backbone
+from trainer.network.backbones import (
+    BACKBONES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    block_names,
+    check_backbone,
+    check_network,
+)
 from trainer.network.build import Network, build_network, cut_for_stage
 from trainer.network.layers import SeededDropout, dropout_seeds
 
@@ -171,8 +178,17 @@ def test_gradients_through_folded_layers_equal_those_through_batch_norm(tiny: Ne
 
 
 def test_unknown_block_names_the_nearest(tiny: Network) -> None:
-    with pytest.raises(RecipeError, match=r"did you mean 'block3[ab]'"):
-        cut_for_stage(tiny, make_stage(train_from="block3"))
+    message = r"stage 'finish': train_from='block3'.*did you mean 'block3[ab]'"
+    recipe = make_recipe(make_stage(train_from="block3"))
+    with pytest.raises(RecipeError, match=message):
+        cut_for_stage(tiny, recipe.stages[0])
+    with pytest.raises(RecipeError, match=message):
+        check_network(recipe)
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetV2B0", "EfficientNetV2S", "Tiny"])
+def test_blocks_are_known_before_anything_is_built(name: str) -> None:
+    assert block_names(name) == build_network(make_recipe(backbone=name), 2, PX).blocks
 
 
 def test_dropout_is_a_function_of_the_example_seed() -> None:
