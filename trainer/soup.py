@@ -77,7 +77,7 @@ def average_runs(
     if tf.io.gfile.exists(out) and tf.io.gfile.listdir(out):
         raise RunFolderError(f"{out!r} is not empty; need a new folder; choose another --out")
     records = {run: load_run_record(run) for run in runs}
-    metadata = _common_metadata(runs)
+    metadata = _common_metadata(records)
     manifest = load_manifest(data_dir)
     if list(manifest.classes) != json.loads(metadata["classes"]):
         raise DataError(
@@ -122,7 +122,7 @@ class _Scorer:
         data_dir: str,
         strategy: "tf.distribute.Strategy",
     ):
-        from trainer.engine.evaluation import Evaluator
+        from trainer.engine.evaluation import EVALUATION_ROWS, Evaluator
         from trainer.input.canvases import Canvases, canvas_px_of
         from trainer.network.build import build_network
         from trainer.run_record import recipe_from_json
@@ -147,8 +147,9 @@ class _Scorer:
                 )
             splits[name] = Canvases(data_dir, split, canvas_px_of(self._image_px), "none")
         self._train, self._validation = splits["train"], splits["val"]
-        batch = min(_BATCH, self._validation.num_examples)
-        self._evaluator = Evaluator(strategy, self.model, self._augmentation, self._image_px, batch)
+        self._evaluator = Evaluator(
+            strategy, self.model, self._augmentation, self._image_px, EVALUATION_ROWS
+        )
 
     def assign(self, arrays: dict[str, np.ndarray]) -> None:
         for name, variable in self._variables.items():
@@ -182,26 +183,44 @@ class _Scorer:
             )
 
 
-def _common_metadata(runs: list[str]) -> dict[str, str]:
-    """Classes, backbone and image size, which must be the same in all runs."""
+def _common_metadata(records: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Classes, backbone and image size, which must be the same in all runs, as must their look."""
     from trainer.engine.tensor_files import read_tensors
     from trainer.run_record import MODEL_FILE
 
-    names = ("classes", "backbone", "image_px")
-    found = {}
-    for run in runs:
+    found: dict[str, dict[str, str]] = {}
+    looks = {}
+    for run, record in records.items():
         metadata = read_tensors(os.path.join(run, MODEL_FILE))[1]
-        found[run] = {name: metadata[name] for name in names}
-    first = found[runs[0]]
-    for run, metadata in found.items():
-        differing = [name for name in names if metadata[name] != first[name]]
+        found[run] = {name: metadata[name] for name in ("classes", "backbone", "image_px")}
+        looks[run] = found[run] | _look(record)
+    first = next(iter(records))
+    for run, look in looks.items():
+        differing = [name for name in look if look[name] != looks[first][name]]
         if differing:
             name = differing[0]
             raise RunFolderError(
-                f"{run!r} has {name}={metadata[name]}, {runs[0]!r} has {first[name]}; "
-                "need runs of one network on the same classes at one size; leave one out"
+                f"{run!r} has {name}={look[name]}, {first!r} has {looks[first][name]}; "
+                "need runs of one network on the same classes that look at photos in one way; "
+                "leave one out"
             )
-    return first
+    return found[first]
+
+
+def _look(record: dict[str, Any]) -> dict[str, str]:
+    """What evaluation does to photos; augmentation by chance may differ from run to run."""
+    from trainer.run_record import recipe_from_json
+
+    look = recipe_from_json(record["settings"]["recipe"]).stages[-1].augmentation
+    clahe = (look.clahe_clip_limit, look.clahe_tiles) if look.clahe == "always" else "by chance"
+    gamma = "always" if look.adaptive_gamma == "always" else "by chance"
+    return {
+        "resize": look.resize,
+        "center_fraction": str(look.center_fraction),
+        "pad_value": str(look.pad_value),
+        "clahe": str(clahe),
+        "adaptive_gamma": gamma,
+    }
 
 
 def _model_sha256(run: str) -> str:

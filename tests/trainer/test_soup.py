@@ -1,5 +1,6 @@
 """Averages of runs, as a run of its own."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.trainer.making import build_cars, make_recipe, make_stage
 from tfrecords_builder.manifest import Manifest, load_manifest
+from trainer.augment.config import Augmentation
 from trainer.errors import DataError, RunFolderError
 from trainer.run_record import RunSettings, make_run_record, write_run_record
 
@@ -42,11 +44,15 @@ def start(manifest: Manifest) -> dict[str, np.ndarray]:
 def write_run(tmp_path: Path, manifest: Manifest, data_dir: Path):
     from trainer.engine.tensor_files import write_tensors
 
-    def write(name: str, arrays, image_px: int = 32) -> str:
+    def write(name: str, arrays, image_px: int = 32, **augmentation) -> str:
         folder = tmp_path / name
         folder.mkdir()
+        stage = dataclasses.replace(RECIPE.stages[0], augmentation=Augmentation(**augmentation))
         settings = RunSettings(
-            recipe=RECIPE, seed=0, batch_scaling="none", data_fingerprint=manifest.fingerprint
+            recipe=dataclasses.replace(RECIPE, stages=(stage,)),
+            seed=0,
+            batch_scaling="none",
+            data_fingerprint=manifest.fingerprint,
         )
         write_run_record(str(folder), make_run_record(settings, manifest, str(data_dir), "one", 1))
         metadata = {
@@ -108,6 +114,24 @@ def test_runs_at_other_sizes_are_refused(tmp_path, write_run, start, data_dir) -
         average_runs(runs, str(data_dir), str(tmp_path / "out"), one_device())
 
 
+@pytest.mark.parametrize(
+    ("augmentation", "message"),
+    [
+        ({"resize": "pad"}, "resize=pad, .* has squash"),
+        ({"clahe": "always"}, r"clahe=\(2.0, 8\), .* has by chance"),
+    ],
+)
+def test_runs_that_look_at_photos_in_other_ways_are_refused(
+    augmentation, message, tmp_path, write_run, start, data_dir
+) -> None:
+    from trainer.soup import average_runs
+
+    runs = [write_run("plain", start, mirror=0.5, clahe=0.5)]
+    runs.append(write_run("other", start, **augmentation))
+    with pytest.raises(RunFolderError, match=message):
+        average_runs(runs, str(data_dir), str(tmp_path / "out"), one_device())
+
+
 def test_one_run_is_no_soup(tmp_path, write_run, start, data_dir) -> None:
     from trainer.soup import average_runs
 
@@ -125,8 +149,6 @@ def test_folder_in_use_is_left_alone(tmp_path, write_run, start, data_dir) -> No
 
 
 def test_other_classes_are_refused(tmp_path, write_run, start, data_dir, monkeypatch) -> None:
-    import dataclasses
-
     from tfrecords_builder import manifest as manifests
     from trainer.soup import average_runs
 
