@@ -37,7 +37,9 @@ class Progress:
     stage: int = 0
     """Index of the stage in work; the number of stages when all are done."""
     step: int = 0
-    """Optimizer steps done in this stage."""
+    """Optimizer steps done in this stage, each of `global_batch` examples."""
+    global_batch: int | None = None
+    """None before the first step of a stage."""
     epoch: int = 0
     """Epochs of this stage that have ended, evaluation included."""
     steps_before: int = 0
@@ -120,6 +122,23 @@ def next_stage(progress: Progress) -> Progress:
         carried_file=progress.best_file or progress.carried_file,
         history=progress.history,
         seconds=progress.seconds,
+    )
+
+
+def in_batches_of(progress: Progress, global_batch: int) -> Progress:
+    """The progress of a stage whose batches have another size from now on.
+
+    `step` then counts new batches up to the same example, rounded down: a part of one batch may be
+    seen once more, and nothing is left out. The steps of the run stay those that were made.
+    """
+    if progress.global_batch is None or progress.global_batch == global_batch:
+        return dataclasses.replace(progress, global_batch=global_batch)
+    step = progress.step * progress.global_batch // global_batch
+    return dataclasses.replace(
+        progress,
+        step=step,
+        steps_before=progress.steps_before + progress.step - step,
+        global_batch=global_batch,
     )
 
 

@@ -11,6 +11,7 @@ from trainer.progress import (
     EpochRecord,
     Progress,
     after_epoch,
+    in_batches_of,
     is_better,
     next_stage,
     stage_is_over,
@@ -105,6 +106,27 @@ def test_the_next_stage_starts_fresh_with_the_best_weights() -> None:
         1.0,
     )
     assert following.history == progress.history
+
+
+@given(
+    step=st.integers(0, 10**4),
+    before=st.integers(1, 300),
+    now=st.integers(1, 300),
+    steps_before=st.integers(0, 10**4),
+)
+def test_batches_of_another_size_leave_no_example_out(
+    step: int, before: int, now: int, steps_before: int
+) -> None:
+    progress = Progress(step=step, steps_before=steps_before, global_batch=before)
+    changed = in_batches_of(progress, now)
+    seen_again = step * before - changed.step * now
+    assert 0 <= seen_again < now
+    assert changed.steps_before + changed.step == steps_before + step
+    assert in_batches_of(progress, before) == progress
+
+
+def test_a_stage_that_begins_takes_its_batch_as_it_is() -> None:
+    assert in_batches_of(Progress(step=0), 32) == Progress(step=0, global_batch=32)
 
 
 @given(losses=st.lists(st.floats(0, 10), max_size=6), step=st.integers(0, 10**6))
