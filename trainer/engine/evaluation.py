@@ -9,7 +9,7 @@ import tensorflow as tf
 from trainer.augment.config import IDENTITY, Augmentation, View
 from trainer.engine.steps import EvaluationStep
 from trainer.input.canvases import Examples
-from trainer.input.feed import evaluation_feed, in_index_order
+from trainer.input.feed import data_errors_told, evaluation_feed, in_index_order
 from trainer.metrics.classification import accuracy, log_loss, predicted_classes
 from trainer.metrics.predictions import softmax
 
@@ -48,7 +48,8 @@ class Evaluator:
     def logits_and_labels(self, canvases: Examples) -> tuple[np.ndarray, np.ndarray]:
         """(float32 [N, K], int32 [N]) in the order of the records, the same on every worker."""
         feed = evaluation_feed(self._strategy, canvases, self._replica_batch)
-        logits, labels = zip(*(self._step.run(batch) for batch in feed), strict=True)
+        with data_errors_told():
+            logits, labels = zip(*(self._step.run(batch) for batch in feed), strict=True)
         num = canvases.num_examples
         return (
             in_index_order(self._strategy, logits, num),

@@ -8,7 +8,7 @@ import tensorflow as tf
 from trainer.augment.batch import augment_batch
 from trainer.engine.steps import Batch, gathered
 from trainer.input.canvases import Canvases, CanvasRows
-from trainer.input.feed import distribute, replica_rows
+from trainer.input.feed import data_errors_told, distribute, replica_rows
 from trainer.order import BatchRows
 from trainer.plan import StagePlan
 
@@ -75,7 +75,8 @@ def compute_feature_views(
             return replica_rows(canvases, batch, plan, seed, replica)
 
         feed = distribute(strategy, rows, plan.replica_batch, canvases, 0, num_steps)
-        features, labels = zip(*(step(batch) for batch in feed), strict=True)
+        with data_errors_told():
+            features, labels = zip(*(step(batch) for batch in feed), strict=True)
         return join(features), join(labels)
 
     def join(parts: tuple[tf.Tensor, ...]) -> np.ndarray:

@@ -7,6 +7,7 @@ save: a pipeline for any step is made by starting there.
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def in_index_order(
 def example_seeds(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """int32 [B, 2]: what is random about an example, from (run seed, epoch, record index) alone."""
     keys = {
-        int(epoch): np.random.SeedSequence([seed, int(epoch)]).generate_state(1)[0]
+        int(epoch): np.random.SeedSequence([seed & (2**64 - 1), int(epoch)]).generate_state(1)[0]
         for epoch in np.unique(epochs)
     }
     first = np.array([keys[int(epoch)] for epoch in epochs], np.uint32)
@@ -149,7 +150,13 @@ def distribute(
     return strategy.distribute_datasets_from_function(make)
 
 
-def data_error_in(error: tf.errors.OpError) -> DataError | None:
-    """The DataError of a record that TensorFlow wrapped into an error of its pipeline, if any."""
-    match = re.search(r"(?:DataError|RecordError): (.*)", str(error))
-    return DataError(match.group(1)) if match else None
+@contextmanager
+def data_errors_told() -> Iterator[None]:
+    """Raises the DataError of a record that TensorFlow wraps into an error of its pipeline."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = re.search(r"(?:DataError|RecordError): (.*)", str(error))
+        if found is None:
+            raise
+        raise DataError(found[1]) from None
