@@ -10,6 +10,7 @@ from tfrecords_builder import storage
 from trainer.errors import RunFolderError
 from trainer.report.page_facts import ledger, stage_facts
 from trainer.run_record import FILE_NAME, MODEL_FILE, SCHEMA_VERSION
+from trainer.whole_files import UNFINISHED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +82,7 @@ def deletable(run: StoredRun, stage_weights: bool = False) -> dict[str, str]:
     reasons = {}
     for file in sorted(run.files):
         folder, _, name = file.rpartition("/")
-        if file.endswith(".part"):
+        if file.endswith(UNFINISHED):
             reasons[file] = "was never finished"
         elif folder == "checkpoints":
             reasons[file] = "the run is finished"

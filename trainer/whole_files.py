@@ -1,5 +1,8 @@
 """Files that readers find whole or not at all, local or gs://."""
 
+UNFINISHED = ".part"
+"""Ending of a file in work; a killed process leaves it behind."""
+
 
 def write_whole(path: str, *parts: bytes) -> None:
     """Writes the parts under a temporary name and renames; an older file is replaced.
@@ -10,7 +13,7 @@ def write_whole(path: str, *parts: bytes) -> None:
     # Here and not above: modules that only plan or read import this one too.
     import tensorflow as tf
 
-    temporary = path + ".part"
+    temporary = path + UNFINISHED
     with tf.io.gfile.GFile(temporary, "wb") as file:
         for part in parts:
             file.write(part)

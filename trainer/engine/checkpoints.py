@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from trainer.engine.tensor_files import read_tensors, write_tensors
-from trainer.errors import DataError, TrainingError
+from trainer.engine.tensor_files import BrokenFileError, read_tensors, write_tensors, writing
+from trainer.errors import DataError
 from trainer.progress import Progress
-from trainer.whole_files import write_whole
+from trainer.whole_files import UNFINISHED, write_whole
 
 FOLDER = "checkpoints"
 _SUFFIX = ".safetensors"
@@ -37,7 +37,8 @@ class Checkpoints:
         self._writes = writes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        self._newest = ""
+        self.newest: Progress | None = None
+        """What was saved or loaded last; None before."""
         self._noted_at = -_SECS_BETWEEN_NOTES
         self.longest_write_secs = 0.0
 
@@ -46,7 +47,7 @@ class Checkpoints:
         now = time.monotonic()
         if self._writes and now - self._noted_at >= _SECS_BETWEEN_NOTES:
             self._noted_at = now
-            note = {"checkpoint": self._newest, "seconds": seconds}
+            note = {"checkpoint": self._newest_name(), "seconds": seconds}
             self._thread.submit(self._write_note, json.dumps(note))
 
     def lost_secs(self) -> float:
@@ -55,7 +56,7 @@ class Checkpoints:
         try:
             with tf.io.gfile.GFile(path) as file:
                 note = json.loads(file.read())
-            return float(note["seconds"]) if note["checkpoint"] == self._newest else 0.0
+            return float(note["seconds"]) if note["checkpoint"] == self._newest_name() else 0.0
         except (tf.errors.OpError, ValueError, KeyError):
             return 0.0
 
@@ -66,7 +67,7 @@ class Checkpoints:
         TrainingError if the one before failed.
         """
         self.wait()
-        self._newest = _name_of(progress)
+        self.newest = progress
         if self._writes:
             self._pending = self._thread.submit(self._write, dict(arrays), progress)
 
@@ -77,26 +78,31 @@ class Checkpoints:
             TrainingError: it could not be written (disk full, no permission).
         """
         pending, self._pending = self._pending, None
-        if pending is None:
-            return
-        try:
-            pending.result()
-        except (OSError, tf.errors.OpError) as error:
-            raise TrainingError(
-                f"cannot write a checkpoint into {self._folder} ({str(error).splitlines()[0]}); "
-                "the one before is intact; make room and start the same command again"
-            ) from error
+        if pending is not None:
+            with writing(f"a checkpoint into {self._folder}"):
+                pending.result()
 
     def load_newest(self) -> tuple[dict[str, np.ndarray], Progress] | None:
-        """The newest checkpoint that is whole; a broken one is passed over with a warning."""
-        for name in reversed(self._names()):
+        """The newest checkpoint that is whole; a broken one is passed over with a warning.
+
+        Raises:
+            DataError: there are some, but none is whole, or one cannot be reached now. To begin
+                anew would be a run's worst mistake.
+        """
+        names = self._names()
+        for name in reversed(names):
             try:
                 arrays, metadata = read_tensors(os.path.join(self._folder, name))
-            except DataError as error:
+            except BrokenFileError as error:
                 _log.warning("broken checkpoint passed over: %s", error)
                 continue
-            self._newest = name
-            return arrays, Progress.from_json(metadata["progress"])
+            self.newest = Progress.from_json(metadata["progress"])
+            return arrays, self.newest
+        if names:
+            raise DataError(
+                f"none of the {len(names)} checkpoints in {self._folder} is whole; need one to go "
+                "on; bring one back, or delete that folder to begin anew"
+            )
         return None
 
     def newest_file(self) -> str | None:
@@ -107,12 +113,23 @@ class Checkpoints:
     def _write(self, arrays: Mapping[str, np.ndarray | tf.Tensor], progress: Progress) -> None:
         started = time.monotonic()
         tf.io.gfile.makedirs(self._folder)
-        path = os.path.join(self._folder, _name_of(progress))
+        for entry in tf.io.gfile.listdir(self._folder):
+            if entry.endswith(_SUFFIX + UNFINISHED):
+                # Of a process that was killed while it wrote.
+                tf.io.gfile.remove(os.path.join(self._folder, entry))
+        newest = _name_of(progress)
         fetched = {name: np.asarray(array) for name, array in arrays.items()}
+        path = os.path.join(self._folder, newest)
         write_tensors(path, fetched, {"progress": progress.to_json()})
-        for old in self._names()[: -self._num_kept]:
-            tf.io.gfile.remove(os.path.join(self._folder, old))
+        names = self._names()
+        behind = [name for name in names if name <= newest]
+        # What lies ahead was broken, or the run would have gone on from it.
+        for name in behind[: -self._num_kept] + [name for name in names if name > newest]:
+            tf.io.gfile.remove(os.path.join(self._folder, name))
         self.longest_write_secs = max(self.longest_write_secs, time.monotonic() - started)
+
+    def _newest_name(self) -> str:
+        return _name_of(self.newest) if self.newest is not None else ""
 
     def _write_note(self, text: str) -> None:
         tf.io.gfile.makedirs(self._folder)

@@ -6,19 +6,36 @@ The format is safetensors: readable elsewhere, and nothing in it can be executed
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 import tensorflow as tf
 
-from trainer.errors import DataError
+from trainer.errors import DataError, TrainingError
 from trainer.whole_files import write_whole
 
 CHECKSUM = "sha256"
 _ALIGNMENT = 8
 """Of the first tensor; the header is filled up with blanks."""
+
+
+class BrokenFileError(DataError):
+    """A file that was read, but is cut short or was changed."""
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Raises TrainingError where a disk is full or may not be written to."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise TrainingError(
+            f"cannot write {what} ({str(error).splitlines()[0]}); the last checkpoint is intact; "
+            "make room and start the same command again"
+        ) from error
 
 
 def write_tensors(path: str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -33,20 +50,27 @@ def read_tensors(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Returns (arrays, metadata).
 
     Raises:
-        DataError: the file is missing, cut short or changed.
+        DataError: the file is missing, or cannot be reached now.
+        BrokenFileError: it is cut short or changed.
     """
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             data = file.read()
+    except (tf.errors.OpError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}); need the file and the right to "
+            "read it; look at the path and, for gs://, the credentials"
+        ) from error
+    try:
         arrays = safetensors.numpy.load(data)
         metadata = _metadata(data)
-    except (tf.errors.OpError, OSError, safetensors.SafetensorError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"{path} cannot be read ({reason}); need a whole file written by this program"
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise BrokenFileError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}); need a whole file written by "
+            "this program; use another one"
         ) from error
     if metadata.pop(CHECKSUM, "") != _checksum(arrays, metadata):
-        raise DataError(
+        raise BrokenFileError(
             f"{path} was changed after it was written (checksum differs); use another one"
         )
     return arrays, metadata

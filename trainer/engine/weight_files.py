@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrecords_builder.manifest import Manifest
 from trainer.engine.stage_state import StageState
-from trainer.engine.tensor_files import read_tensors, write_tensors
+from trainer.engine.tensor_files import read_tensors, write_tensors, writing
 from trainer.plan import StagePlan
 from trainer.progress import EpochRecord
 from trainer.recipe import Recipe
@@ -36,13 +36,15 @@ class WeightFiles:
         """Writes the network's weights behind an epoch; returns the file's name in the folder."""
         name = f"{FOLDER}/{plan.index:02d}-{record.stage}-epoch{record.epoch:03d}.safetensors"
         if self._writes:
-            tf.io.gfile.makedirs(os.path.join(self._run_dir, FOLDER))
             metadata = {
                 "classes": json.dumps(self._classes),
                 "backbone": self._backbone,
                 "image_px": str(plan.stage.image_px),
             }
-            write_tensors(os.path.join(self._run_dir, name), state.weights(), metadata)
+            path = os.path.join(self._run_dir, name)
+            with writing(path):
+                tf.io.gfile.makedirs(os.path.dirname(path))
+                write_tensors(path, state.weights(), metadata)
         return name
 
     def keep_only(self, plan: StagePlan, kept: str | None) -> None:
@@ -58,4 +60,6 @@ class WeightFiles:
         """Makes a file of the folder the run's model; nothing to do for None."""
         if self._writes and name is not None:
             arrays, metadata = read_tensors(os.path.join(self._run_dir, name))
-            write_tensors(os.path.join(self._run_dir, MODEL_FILE), arrays, metadata)
+            path = os.path.join(self._run_dir, MODEL_FILE)
+            with writing(path):
+                write_tensors(path, arrays, metadata)

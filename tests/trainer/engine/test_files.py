@@ -2,15 +2,19 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.trainer.making import make_recipe
 from trainer.engine.checkpoints import Checkpoints
 from trainer.engine.tensor_files import read_tensors, write_tensors
+from trainer.engine.weight_files import WeightFiles
 from trainer.errors import DataError, TrainingError
+from trainer.plan import plan_stages
 from trainer.progress import Progress
 
 ARRAYS = {
@@ -84,6 +88,71 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert newest is not None
     assert newest[1].step == 10
     assert newest[0]["w"][0] == 10
+
+
+def break_checkpoint(run_dir: Path, step: int) -> None:
+    (path,) = (run_dir / "checkpoints").glob(f"{step:09d}-*.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_what_is_saved_behind_a_broken_checkpoint_is_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), num_kept=3)
+    for step in (50, 90, 100):
+        checkpoints.save(ARRAYS, progress_at(step))
+    checkpoints.wait()
+    break_checkpoint(tmp_path, 90)
+    break_checkpoint(tmp_path, 100)
+    again = Checkpoints(str(tmp_path), num_kept=2)
+    newest = again.load_newest()
+    assert newest is not None
+    assert newest[1].step == 50
+    for step in (60, 70):
+        again.save(ARRAYS, progress_at(step))
+    again.wait()
+    assert [path.name[:9] for path in sorted((tmp_path / "checkpoints").iterdir())] == [
+        "000000060",
+        "000000070",
+    ]
+
+
+def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    for step in (1, 2):
+        checkpoints.save(ARRAYS, progress_at(step))
+    checkpoints.wait()
+    break_checkpoint(tmp_path, 1)
+    break_checkpoint(tmp_path, 2)
+    with pytest.raises(DataError, match="none of the 2 checkpoints"):
+        checkpoints.load_newest()
+
+
+def test_a_checkpoint_that_cannot_be_reached_is_not_passed_over(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.save(ARRAYS, progress_at(1))
+    checkpoints.wait()
+    (tmp_path / "checkpoints" / "000000002-00-0000.safetensors").mkdir()
+    with pytest.raises(DataError, match=r"000000002-.* cannot be read"):
+        checkpoints.load_newest()
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "000000001-00-0000.safetensors.part").write_bytes(b"half")
+    checkpoints = Checkpoints(str(tmp_path))
+    checkpoints.save(ARRAYS, progress_at(2))
+    checkpoints.wait()
+    assert [path.name for path in folder.iterdir()] == ["000000002-00-0000.safetensors"]
+
+
+def test_best_weights_on_a_full_disk_are_a_clear_end(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("a file where the folder should be")
+    recipe = make_recipe()
+    (plan,) = plan_stages(recipe, num_examples=8, num_replicas=1)
+    files = WeightFiles(str(tmp_path), recipe, SimpleNamespace(classes=("a", "b")), writes=True)
+    state = SimpleNamespace(weights=lambda: ARRAYS)
+    with pytest.raises(TrainingError, match=r"cannot write .*epoch003.*make room"):
+        files.save(plan, state, SimpleNamespace(stage="finish", epoch=3))
 
 
 def test_the_next_stage_is_newer_than_the_last_step_of_the_one_before(tmp_path: Path) -> None:
