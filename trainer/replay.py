@@ -67,7 +67,10 @@ def main(arguments: Sequence[str]) -> None:
         ),
     )
     if seen is None:
-        print("not seen again: the stage went through; a device or its kernels may differ")
+        print(
+            f"not seen again: step {facts['batches'][-1]['step'] + 1} of stage {facts['stage']!r} "
+            "went through; a device or its kernels may differ"
+        )
         return
     print(
         f"seen again: mean loss of the epoch after step {seen.step + 1} of stage "

@@ -43,7 +43,7 @@ def replay_capsule(
     initial_weights: InitialWeights,
     on_step: Callable[[StagePlan, int, float], None],
 ) -> SeenAgain | None:
-    """Trains from the capsule's checkpoint, or from the start, until the loss explodes again.
+    """Trains from the capsule's checkpoint, or from the start, to the step that failed.
 
     On as many replicas as the run had, each step is the very step of the run: same photos, seeds
     and rates, and on a CPU the same loss, bit for bit.
@@ -57,12 +57,15 @@ def replay_capsule(
         on_step: called behind each step that did not fail: plan, step, mean loss of the epoch.
 
     Returns:
-        The failure, or None if the stage went through.
+        The failure, or None if the loss did not explode up to the step at which it did in the run.
     """
+    failed_step = facts["batches"][-1]["step"]
 
     class Steps:
         def on_steps(self, plan: StagePlan, progress: Progress, call: HostCall) -> None:
             on_step(plan, progress.step - 1, call.metrics.loss)
+            if plan.stage.name == facts["stage"] and progress.step > failed_step:
+                raise _WentThrough
 
         def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
             pass
@@ -94,7 +97,13 @@ def replay_capsule(
             ).run()
         except LossError as error:
             return _compare(facts, read_capsule(error.capsule))
-    return None
+        except _WentThrough:
+            return None
+    raise RuntimeError(f"the run has no step {failed_step} of stage {facts['stage']!r}")
+
+
+class _WentThrough(Exception):
+    """The step that failed in the run did not fail here."""
 
 
 def _compare(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> SeenAgain:

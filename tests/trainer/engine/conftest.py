@@ -126,6 +126,7 @@ def start_run(data_dir: Path, manifest: Manifest) -> Callable[..., Progress]:
         batch_scaling: str = "fixed",
         initial_weights: InitialWeights = lambda expected: {},
         data: Manifest = manifest,
+        stop: object | None = None,
         **options: object,
     ) -> Progress:
         strategy = strategy or mirrored(1)
@@ -146,7 +147,7 @@ def start_run(data_dir: Path, manifest: Manifest) -> Callable[..., Progress]:
                 **{"run_dir": str(run_dir), "data_dir": str(data_dir), "cache": "memory"} | options
             ),
             initial_weights=initial_weights,
-            stop=StopAfter(stop_after),
+            stop=stop or StopAfter(stop_after),
             observers=(recorder or Recorder(),),
         ).run()
 

@@ -60,7 +60,13 @@ def replayed(
         lambda plan, step, loss: losses.append(loss),
     )
     return SimpleNamespace(
-        capsule=Path(caught.value.capsule), facts=facts, seen=seen, ours=losses, run=recorder.losses
+        capsule=Path(caught.value.capsule),
+        message=str(caught.value),
+        facts=facts,
+        recipe=stored,
+        seen=seen,
+        ours=losses,
+        run=recorder.losses,
     )
 
 
@@ -81,6 +87,32 @@ def test_a_replay_fails_in_the_step_of_the_run_on_the_same_photos(
         same_photos=True,
     )
     assert len(batch["ids"]) == 40  # Two replicas of 20.
+
+
+def test_a_replay_that_goes_through_ends_with_the_step_that_failed(
+    replayed: SimpleNamespace, manifest: Manifest, data_dir: Path
+) -> None:
+    (head,) = replayed.recipe.stages
+    gentle = replace(replayed.recipe, stages=(replace(head, learning_rate=1e-5),))
+    steps: list[int] = []
+    seen = replay_capsule(
+        str(replayed.capsule),
+        replayed.facts,
+        gentle,
+        manifest,
+        str(data_dir),
+        mirrored(2),
+        make_initial_weights(gentle, manifest),
+        lambda plan, step, loss: steps.append(step),
+    )
+    assert seen is None
+    assert steps == list(range(replayed.facts["batches"][0]["step"] + 1))
+
+
+def test_the_rate_that_is_recommended_is_lower_than_that_of_the_recipe(
+    replayed: SimpleNamespace,
+) -> None:
+    assert "--set stages.head.learning_rate=1e+03" in replayed.message  # A third of 3e3.
 
 
 def test_a_rollback_is_kept_with_the_checkpoint(replayed: SimpleNamespace) -> None:
