@@ -20,7 +20,7 @@ class DataError(UserError):
 
 
 class TrainingError(UserError):
-    """Training cannot go on: the loss is not a number, the disk is full, a shard cannot be read.
+    """Training cannot go on: the loss is not a number, the disk is full.
 
     The last checkpoint is intact; the exit code tells a supervisor not to start again.
     """

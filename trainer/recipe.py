@@ -57,7 +57,8 @@ class Stage:
     ema_decay: float | None = None
     """Decay of the running average of the weights; evaluation and what is kept use the average."""
     class_weights: str = "none"
-    """`none`, or `balanced`: n / (K n_k), so that every class weighs the same."""
+    """`none`, or `balanced`: n / (K n_k), so that every class weighs the same; 0 for one without
+    photos."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """What is done to the training images on the device."""
     cache_feature_views: int = 0

@@ -1,6 +1,6 @@
 """What a stage needs on the devices, made in one way for rehearsal and run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ def build_stage(
         recipe,
         plan,
         len(manifest.classes),
-        _class_weights(plan, manifest),
+        class_weights(plan.stage.class_weights, manifest.splits["train"].class_counts),
         compile_with_xla,
         on_features=plan.stage.cache_feature_views > 0,
         seed=seed,
@@ -56,8 +56,10 @@ def build_stage(
     return BuiltStage(state=state, evaluator=evaluator)
 
 
-def _class_weights(plan: StagePlan, manifest: Manifest) -> np.ndarray:
-    counts = np.array(manifest.splits["train"].class_counts, np.float64)
-    if plan.stage.class_weights == "balanced":
-        return counts.sum() / (len(counts) * np.maximum(counts, 1))
+def class_weights(kind: str, class_counts: Sequence[int]) -> np.ndarray:
+    """Factors on the loss, float64 [K], for `Stage.class_weights` and the photos of each class."""
+    counts = np.array(class_counts, np.float64)
+    if kind == "balanced":
+        # A class without photos weighs nothing: label smoothing gives all classes a share.
+        return np.where(counts > 0, counts.sum() / (len(counts) * np.maximum(counts, 1)), 0.0)
     return np.ones(len(counts))

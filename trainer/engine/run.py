@@ -33,7 +33,7 @@ from trainer.input.feed import train_feed
 from trainer.input.room import choose_cache
 from trainer.order import Order, windows_of
 from trainer.plan import StagePlan, fixed_recipe
-from trainer.progress import Progress, next_stage
+from trainer.progress import Progress, in_batches_of, next_stage
 from trainer.recipe import Recipe
 
 _log = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ class Run:
         self._weight_files = WeightFiles(options.run_dir, recipe, manifest, writes=self._chief)
         self._rehearsed: dict[int, BuiltStage] = {}
         self._preparing_since = self._ledger.started
+        self._secs_to_begin = 0.0
         self._canvases: dict[str, Canvases] = {}
 
     def rehearse(self, first_stage: int = 0) -> None:
@@ -136,12 +137,14 @@ class Run:
         if self._options.rehearses:
             with self._ledger.prepare("rehearsal"):
                 self.rehearse(progress.stage)
-        self._before_first_step()
+        with self._ledger.prepare("start"):
+            self._before_first_step()
         num_rollbacks = 0
         while progress.stage < len(self._plans):
             try:
                 progress = self._run_stage(self._plans[progress.stage], progress, arrays)
                 arrays = {}
+                self._stop_between_stages(progress)
             except LossError as error:
                 num_rollbacks += 1
                 if num_rollbacks > self._options.max_rollbacks:
@@ -174,9 +177,9 @@ class Run:
         self._checkpoints.note_unsaved(self._ledger.unsaved_secs())
         if self._ledger.is_restart and progress.stage < len(self._plans):
             plan = self._plans[progress.stage]
+            step = in_batches_of(progress, plan.global_batch).step
             self._announce(
-                f"goes on behind step {progress.step} of {plan.num_steps} of stage "
-                f"{plan.stage.name!r}"
+                f"goes on behind step {step} of {plan.num_steps} of stage {plan.stage.name!r}"
             )
 
     def _load_newest(self) -> tuple[Mapping[str, np.ndarray], Progress]:
@@ -194,6 +197,7 @@ class Run:
     def _run_stage(
         self, plan: StagePlan, progress: Progress, arrays: Mapping[str, np.ndarray]
     ) -> Progress:
+        began = time.monotonic()
         with self._ledger.prepare("build"):
             self._open_canvases(plan)
             built = self._rehearsed.pop(plan.index, None) or self._build(plan)
@@ -220,13 +224,27 @@ class Run:
             workers=self._workers,
             announce=self._announce,
             preparing_since=self._preparing_since,
+            began=began,
         )
         progress = next_stage(stage_run.run(progress))
+        self._secs_to_begin = stage_run.secs_to_begin()
         self._preparing_since = time.monotonic()
         self._checkpoints.save({}, progress)
         self._checkpoints.wait()
         self._weight_files.keep_only(plan, progress.carried_file)
         return progress
+
+    def _stop_between_stages(self, progress: Progress) -> None:
+        """Raises Preempted where the next stage could not begin, and be left, in time."""
+        if progress.stage == len(self._plans):
+            return
+        reason = self._stop.reason(self._secs_to_begin)
+        if self._workers.any(reason is not None):
+            raise Preempted(
+                f"stopped by {reason or 'another worker'} before stage "
+                f"{self._plans[progress.stage].stage.name!r}; the checkpoint is written; start the "
+                "same command again to go on"
+            )
 
     def _build(self, plan: StagePlan) -> BuiltStage:
         return build_stage(
@@ -268,7 +286,7 @@ class Run:
         """What the stage trains on: the canvases, or the frozen network's features of them."""
         if not plan.stage.cache_feature_views:
             return self._canvases["train"]
-        with self._ledger.measure("features"):
+        with self._ledger.prepare("features"):
             return compute_feature_views(
                 self._strategy, state.cut.frozen, self._canvases["train"], plan, self._seed
             )
@@ -316,9 +334,9 @@ class Run:
 
     def _publish_best(self) -> None:
         """Before the end of a run, the best weights so far are its model."""
-        newest = self._checkpoints.load_newest()
+        newest = self._checkpoints.newest
         if newest is not None:
-            self._weight_files.publish(newest[1].best_file or newest[1].carried_file)
+            self._weight_files.publish(newest.best_file or newest.carried_file)
 
     def _num_examples(self, name: str) -> int:
         return self._manifest.splits[name].num_examples if name in self._manifest.splits else 0

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from trainer.engine.built_stage import BuiltStage
 from trainer.engine.checkpoints import Checkpoints
@@ -17,12 +16,13 @@ from trainer.engine.stop import StopSignal
 from trainer.engine.workers import Verdict, Workers
 from trainer.errors import LossError, Preempted
 from trainer.input.canvases import Canvases
-from trainer.input.feed import data_error_in
+from trainer.input.feed import data_errors_told
 from trainer.plan import StagePlan
 from trainer.progress import (
     EpochRecord,
     Progress,
     after_epoch,
+    in_batches_of,
     is_better,
     stage_is_over,
     with_seconds,
@@ -82,9 +82,12 @@ class StageRun:
     """Shows a line to the user; the chief's does."""
     preparing_since: float = 0.0
     """On the clock of time.monotonic: when what leads to the first step began."""
+    began: float = 0.0
+    """On that clock: when this stage did."""
     max_steps_per_call: int = MAX_STEPS_PER_CALL
     _first_call: bool = dataclasses.field(default=True, init=False)
     _saved_at: float = dataclasses.field(default=0.0, init=False)
+    _beginning_secs: float = dataclasses.field(default=0.0, init=False)
     _longest_call_secs: float = dataclasses.field(default=0.0, init=False)
     _longest_evaluation_secs: float = dataclasses.field(default=0.0, init=False)
     _compile_secs: float | None = dataclasses.field(default=None, init=False)
@@ -100,6 +103,7 @@ class StageRun:
             DataError: a record cannot be read.
         """
         stage = self.plan.stage
+        progress = in_batches_of(progress, self.plan.global_batch)
         if (
             progress.step == 0
             and progress.epoch == 0
@@ -121,8 +125,9 @@ class StageRun:
                     f"{self.plan.num_steps}; "
                     "the checkpoint is written; start the same command again to go on"
                 )
-            if progress.step == epoch_end:
-                progress = self._end_epoch(progress, progress.epoch + 1, epoch_start)
+            if progress.step >= epoch_end:
+                epoch = self.plan.epochs_done(progress.step)
+                progress = self._end_epoch(progress, epoch, epoch_start)
                 epoch_start = time.monotonic()
             if verdict.saves:
                 progress = self._save(progress)
@@ -144,11 +149,9 @@ class StageRun:
             first_call = self._first_call
             if first_call and not self.built.is_compiled:
                 self.announce(f"compiling the steps of stage {self.plan.stage.name!r} ...")
-            try:
+            with data_errors_told():
                 input_wait_secs = self.built.state.steps.run(feed, rates)
                 metrics = self.built.state.steps.read_metrics()
-            except tf.errors.OpError as error:
-                raise data_error_in(error) or error from None
             spent = time.monotonic() - call_start
             self.ledger.add("input wait", input_wait_secs)
             self.ledger.add("compile" if first_call else "step", spent - input_wait_secs)
@@ -232,13 +235,14 @@ class StageRun:
         return progress
 
     def _announce_first_step(self, call_secs: float, input_wait_secs: float) -> None:
-        waited = time.monotonic() - self.preparing_since
+        now = time.monotonic()
+        waited = now - self.preparing_since
         call = "first call" if self.built.is_compiled else "first call, with compilation"
-        prepared = {
-            **self.ledger.take_prepared(),
-            "input wait": input_wait_secs,
-            call: call_secs,
-        }
+        prepared = self.ledger.take_prepared()
+        self._beginning_secs = now - self.began - prepared.get("features", 0.0)
+        if self._evaluation_secs:
+            prepared["evaluation"] = self._evaluation_secs[0]
+        prepared |= {"input wait": input_wait_secs, call: call_secs}
         parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in prepared.items())
         self.announce(f"first step of stage {self.plan.stage.name!r} after {waited:.1f} s: {parts}")
 
@@ -267,14 +271,19 @@ class StageRun:
             return
         self.checkpoints.wait()
         capsule = self.write_capsule(progress, rates.tolist(), loss)
-        name = self.plan.stage.name
+        # The recipe's, not the plan's: that one may be scaled by the replicas.
+        name, lower = self.plan.stage.name, self.plan.stage.learning_rate / 3
         raise LossError(
             f"the loss of stage {name!r} is {loss:.4g} after step {progress.step}; need a number "
             f"below {limit:.0f}; look at it with: python -m trainer.replay {capsule}, or lower "
-            f"the rate with --set stages.{name}.learning_rate={self.plan.learning_rate / 3:.1g}; "
+            f"the rate with --set stages.{name}.learning_rate={lower:.1g}; "
             "the last checkpoint is intact",
             capsule,
         )
+
+    def secs_to_begin(self) -> float:
+        """What beginning a stage and ending in order may take, from what it took in this one."""
+        return _DEADLINE_MARGIN * self._beginning_secs + self._secs_to_finish()
 
     def _secs_to_finish(self) -> float:
         """What ending in order may still take, from what it took so far in this stage."""

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from trainer.engine.optimizer import AdamSettings, AdamW
 from trainer.engine.steps import TrainSteps
+from trainer.errors import RunFolderError
 from trainer.network.build import Network, StageNetwork, build_network, cut_for_stage
 from trainer.plan import StagePlan
 from trainer.recipe import Recipe
@@ -27,6 +28,7 @@ class StageState:
         seed: int = 0,
     ):
         stage = plan.stage
+        self._stage_name = stage.name
         self.num_classes = num_classes
         with strategy.scope():
             self.network: Network = build_network(recipe, num_classes, stage.image_px, seed)
@@ -51,8 +53,12 @@ class StageState:
         self._swap = tf.function(self._swap_everywhere, autograph=False)
 
     def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Sets the network's variables; the running averages start from them."""
-        _assign(self._network_variables, {name: arrays[name] for name in self._network_variables})
+        """Sets the network's variables; the running averages start from them.
+
+        Raises:
+            RunFolderError: the arrays are of another network.
+        """
+        self._assign(self._network_variables, arrays)
         for weight, average in self.optimizer.averaged().values():
             average.assign(weight.read_value())
 
@@ -61,11 +67,12 @@ class StageState:
         return _read(self._network_variables)
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Sets everything from a checkpoint of the same stage of the same recipe."""
-        variables = self._all_variables()
-        if set(arrays) != set(variables):
-            raise RuntimeError(f"checkpoint differs in {sorted(set(arrays) ^ set(variables))[:5]}")
-        _assign(variables, arrays)
+        """Sets everything from a checkpoint of the same stage of the same recipe.
+
+        Raises:
+            RunFolderError: it is of another one.
+        """
+        self._assign(self._all_variables(), arrays)
 
     def in_host_memory(self) -> dict[str, np.ndarray]:
         """Everything that `restore` sets, as of now."""
@@ -94,6 +101,25 @@ class StageState:
 
         self._strategy.run(replica_swap)
 
+    def _assign(
+        self, variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        differing = sorted(
+            name
+            for name in shapes.keys() | arrays.keys()
+            if name not in arrays or shapes.get(name) != tuple(arrays[name].shape)
+        )
+        if differing:
+            raise RunFolderError(
+                f"what the run has learnt does not fit stage {self._stage_name!r}: "
+                f"{len(differing)} variables differ ({', '.join(differing[:3])}, ...); need the "
+                "network, the trained part and the optimizer that saved it; take back what "
+                "--allow_changes let pass, or use another --run_dir"
+            )
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+
     def _all_variables(self) -> dict[str, tf.Variable]:
         return self._network_variables | self.optimizer.variables() | self.steps.variables()
 
@@ -113,13 +139,3 @@ def _adam_settings(recipe: Recipe, plan: StagePlan) -> AdamSettings:
 
 def _read(variables: Mapping[str, tf.Variable]) -> dict[str, np.ndarray]:
     return {name: np.asarray(variable.numpy()) for name, variable in variables.items()}
-
-
-def _assign(variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarray]) -> None:
-    for name, variable in variables.items():
-        array = arrays[name]
-        if tuple(array.shape) != tuple(variable.shape):
-            raise RuntimeError(
-                f"{name} is {array.shape} in the file and {tuple(variable.shape)} in the network"
-            )
-        variable.assign(array)
