@@ -1,6 +1,6 @@
 """Encoded photos to the pixels of the contract inside of a TensorFlow graph, for SavedModels.
 
-The same steps as `contract.prepare_photo`: upright, RGB over white, squashed to the canvas, then
+The same steps as `preparation.prepare_photo`: upright, RGB over white, squashed to the canvas, then
 the geometry of evaluation. TensorFlow's JPEG decoder does not shrink while it decodes, so photos
 much larger than the canvas come out with other fine grain; the proof measures what that means.
 """

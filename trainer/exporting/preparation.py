@@ -101,7 +101,10 @@ def _prepare(photo: Image.Image, geometry: Geometry, image_px: int, max_pixels: 
     photo.load()
     # Not before: Pillow turns a TIFF upright while it loads it, and takes the tag away.
     orientation = photo.getexif().get(_ORIENTATION_TAG, 1)
-    canvas = to_rgb(photo).resize((canvas_px, canvas_px), Image.Resampling.BILINEAR)
+    # Not through `to_rgb` where there is nothing to convert: it makes a copy, of any size.
+    is_plain = photo.mode == "RGB" and "transparency" not in photo.info
+    rgb = photo if is_plain else to_rgb(photo)
+    canvas = rgb.resize((canvas_px, canvas_px), Image.Resampling.BILINEAR)
     if orientation in range(2, 9):
         # After the squash, when few pixels are left to be turned.
         canvas.getexif()[_ORIENTATION_TAG] = orientation
