@@ -4,12 +4,13 @@ What is let in will be answered. So the door closes when the queue is full, and 
 before would take so long that the time limit comes first.
 """
 
+import asyncio
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _NEWEST = 0.1
-"""Weight of the newest batch in the running time of a photo."""
+"""Weight of the newest photo, or batch, in the running time of a photo."""
 _SHARE_OF_TIMEOUT = 0.5
 """Of the time limit, that waiting is expected to take at most; the rest is for bad luck."""
 
@@ -41,13 +42,19 @@ class Admission:
         self._timeout_s = timeout_s
         self.photos = 0
         self.held_bytes = 0
-        self.seconds_per_photo: float | None = None
+        self.given_up = 0
+        """Photos that were let in and never got an answer, because the service ended."""
+        self._paces: dict[str, float] = {}
 
-    def learn(self, seconds: float, num_photos: int) -> None:
-        """A batch took so long."""
-        newest = seconds / num_photos
-        before = newest if self.seconds_per_photo is None else self.seconds_per_photo
-        self.seconds_per_photo = before + _NEWEST * (newest - before)
+    def learn(self, stage: str, seconds_per_photo: float) -> None:
+        """What photos pass one after the other (decoders, network) took so long for one."""
+        before = self._paces.get(stage, seconds_per_photo)
+        self._paces[stage] = before + _NEWEST * (seconds_per_photo - before)
+
+    @property
+    def seconds_per_photo(self) -> float:
+        """Between two answers of a busy service: the pace of its slowest stage; 0 if unknown."""
+        return max(self._paces.values(), default=0.0)
 
     def check(self, num_photos: int = 1) -> None:
         """Raises FullError if so many photos would not be let in now.
@@ -55,7 +62,7 @@ class Admission:
         An empty house takes any request that fits the queue.
         """
         inside = self.photos + num_photos
-        wait = inside * (self.seconds_per_photo or 0)
+        wait = inside * self.seconds_per_photo
         too_long = self.photos > 0 and wait > self._timeout_s * _SHARE_OF_TIMEOUT
         if inside > self._queue or too_long:
             raise FullError(self._retry_after())
@@ -71,6 +78,9 @@ class Admission:
         self.photos += num_photos
         try:
             yield
+        except asyncio.CancelledError:
+            self.given_up += num_photos
+            raise
         finally:
             self.photos -= num_photos
 
@@ -89,4 +99,4 @@ class Admission:
         self.held_bytes -= num_bytes
 
     def _retry_after(self) -> int:
-        return max(1, math.ceil(self.photos * (self.seconds_per_photo or 0)))
+        return max(1, math.ceil(self.photos * self.seconds_per_photo))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,7 @@ class UnusablePhotoError(Exception):
     """The message is the reason, fit to be shown to who sent the photo.
 
     Attributes:
-        status: of HTTP: 413 too large, 422 damaged or no photo.
+        status: of HTTP: 413 too large, 422 damaged or no photo, 503 no fault of the photo.
     """
 
     def __init__(self, status: int, reason: str):
@@ -46,10 +47,17 @@ class DecoderPool:
     """Some decoding processes; one that hangs or dies is replaced, at the price of its photo.
 
     They know no model, so they can start before it does. The processes live in `async with`.
+
+    Attributes:
+        on_photo: is told how many seconds each photo kept all decoders from the others.
     """
 
     def __init__(self, limits: DecoderLimits, num_decoders: int):
-        self._decoders = [_Decoder(limits) for _ in range(num_decoders)]
+        self.on_photo: Callable[[float], None] = lambda seconds: None
+        self._decoders = [
+            _Decoder(limits, lambda seconds: self.on_photo(seconds / num_decoders))
+            for _ in range(num_decoders)
+        ]
         self._idle: asyncio.LifoQueue[_Decoder] = asyncio.LifoQueue()
         for decoder in self._decoders:
             self._idle.put_nowait(decoder)
@@ -79,8 +87,9 @@ class DecoderPool:
 
 
 class _Decoder:
-    def __init__(self, limits: DecoderLimits):
+    def __init__(self, limits: DecoderLimits, on_photo: Callable[[float], None]):
         self._limits = limits
+        self._on_photo = on_photo
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> asyncio.subprocess.Process:
@@ -101,12 +110,17 @@ class _Decoder:
         wanted = {"geometry": asdict(contract.geometry), "image_px": side}
         try:
             process = await self.start()
+        except OSError as error:
+            reason = f"no decoder can be started ({error.strerror}); try again"
+            raise UnusablePhotoError(503, reason) from error
+        try:
             async with asyncio.timeout(self._limits.timeout_s):
                 self._send(process, wanted, encoded)
                 head, body = await self._receive(process)
         except TimeoutError:
             await self.stop()
             seconds = self._limits.timeout_s
+            self._on_photo(seconds)
             raise UnusablePhotoError(422, f"takes more than {seconds:g} s to decode") from None
         except (OSError, asyncio.IncompleteReadError):
             await self.stop()
@@ -115,6 +129,7 @@ class _Decoder:
             # Nobody waits any more; its answer must not be taken for that of the next photo.
             await self.stop()
             raise
+        self._on_photo(head["seconds"])
         if "status" in head:
             raise UnusablePhotoError(head["status"], head["reason"])
         return PreparedPhoto(

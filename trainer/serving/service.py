@@ -41,6 +41,7 @@ class Service:
             on_batch=self._on_batch,
         )
         self._decoders = decoders
+        decoders.on_photo = lambda seconds: self.admission.learn("decoders", seconds)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -82,5 +83,5 @@ class Service:
         )
 
     def _on_batch(self, num_photos: int, seconds: float) -> None:
-        self.admission.learn(seconds, num_photos)
+        self.admission.learn("network", seconds / num_photos)
         self.metrics.count_batch(num_photos, seconds)

@@ -23,7 +23,7 @@ def test_the_queue_is_never_exceeded_and_empties():
 
 def test_the_door_closes_when_waiting_would_take_half_of_the_time_limit():
     admission = make_admission()
-    admission.learn(seconds=3, num_photos=1)
+    admission.learn("network", 3)
     with admission.photos_inside(1), pytest.raises(FullError) as caught:
         admission.check()
     assert caught.value.retry_after == 3
@@ -31,8 +31,17 @@ def test_the_door_closes_when_waiting_would_take_half_of_the_time_limit():
 
 def test_an_empty_house_takes_a_slow_photo():
     admission = make_admission()
-    admission.learn(seconds=1000, num_photos=1)
+    admission.learn("network", 1000)
     admission.check(4)
+
+
+@pytest.mark.parametrize("slow", ["decoders", "network"])
+def test_the_slowest_stage_sets_the_pace(slow: str):
+    admission = make_admission()
+    for stage in ("decoders", "network"):
+        admission.learn(stage, 3 if stage == slow else 0.001)
+    with admission.photos_inside(1), pytest.raises(FullError):
+        admission.check()
 
 
 @given(st.lists(st.integers(1, 60)))
