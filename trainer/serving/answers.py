@@ -6,6 +6,9 @@ from pydantic import BaseModel, Field
 from trainer.exporting.contract import Contract, PreparedPhoto
 from trainer.serving.predictor import Outputs
 
+MOST_MAPS = 10
+"""Of the most probable classes a photo: maps of all classes would be megabytes of numbers."""
+
 
 class ModelAnswer(BaseModel):
     """Which model answered."""
@@ -27,7 +30,7 @@ class ClassAnswer(BaseModel):
     activation: list[list[float]] | None = Field(
         default=None,
         description="How much each place of `box` speaks for the class, rows from the top; absent "
-        "unless asked for and known to the model",
+        f"unless asked for, known to the model, and of the {MOST_MAPS} most probable classes",
     )
 
 
@@ -41,7 +44,9 @@ class PhotoAnswer(BaseModel):
     box: tuple[float, float, float, float] | None = Field(
         default=None, description="left, top, right, bottom of what the network saw, in pixels"
     )
-    status: int | None = Field(default=None, description="413 too large, 422 damaged or no photo")
+    status: int | None = Field(
+        default=None, description="413 too large, 422 damaged or no photo, 503 not now"
+    )
     reason: str | None = Field(default=None, description="Why it has no classes")
 
 
@@ -84,10 +89,10 @@ def describe_photo(
                 name=contract.classes[index],
                 probability=float(outputs.probabilities[index]),
                 activation=None
-                if activation is None
+                if activation is None or place >= MOST_MAPS
                 else np.round(activation[..., index].astype(float), 4).tolist(),
             )
-            for index in order
+            for place, index in enumerate(order)
         ],
         width=photo.width,
         height=photo.height,

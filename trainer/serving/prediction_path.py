@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from trainer.serving.answers import PredictAnswer
+from trainer.serving.answers import MOST_MAPS, PredictAnswer
 from trainer.serving.photos import BodyReader, JsonPhoto
 from trainer.serving.refusals import CLIENT_LEFT, TITLES, Problem, RefusalError
 from trainer.serving.service import Service
@@ -55,7 +55,9 @@ def add_predict(app: FastAPI, service: Service) -> None:
     async def predict(
         request: Request,
         top_k: Annotated[int, Query(ge=1, description="Classes a photo")] = 5,
-        activation: Annotated[bool, Query(description="Where the network looked")] = False,
+        activation: Annotated[
+            bool, Query(description=f"Where the network looked, for {MOST_MAPS} classes at most")
+        ] = False,
     ) -> Response:
         """Names the most probable classes of one or several photos.
 
@@ -63,6 +65,7 @@ def add_predict(app: FastAPI, service: Service) -> None:
         of a request can be used, that is the status of the answer too.
         """
         settings = service.settings
+        deadline = asyncio.get_running_loop().time() + settings.timeout_s
         service.admission.check()
         reader = BodyReader(
             request,
@@ -79,8 +82,16 @@ def add_predict(app: FastAPI, service: Service) -> None:
                     service.predict(
                         photos, top_k=min(top_k, num_classes), with_activation=activation
                     ),
-                    settings.timeout_s,
+                    deadline,
                 )
+        except TimeoutError:
+            seconds = settings.timeout_s
+            raise RefusalError(
+                503, f"no answer within {seconds:g} s; try again", max(1, round(seconds))
+            ) from None
+        except asyncio.CancelledError:
+            # Told twice to stop, or by a request that outlasts its time limit.
+            raise RefusalError(503, "the service had to stop; ask another one") from None
         finally:
             reader.let_go()
         if answers is None:
@@ -94,9 +105,13 @@ def add_predict(app: FastAPI, service: Service) -> None:
 
 
 async def _unless_client_leaves(
-    request: Request, work: Awaitable[_Result], seconds: float
+    request: Request, work: Awaitable[_Result], deadline: float
 ) -> _Result | None:
-    """The result of the work, or None if the client is gone; then the work is given up."""
+    """The result of the work, or None if the client is gone; then the work is given up.
+
+    Raises:
+        TimeoutError: the loop's clock has reached the deadline.
+    """
 
     async def departure() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -104,16 +119,9 @@ async def _unless_client_leaves(
 
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(departure())
     try:
-        done, _ = await asyncio.wait(
-            (working, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-        )
-        if working in done:
-            return working.result()
-        if leaving in done:
-            return None
-        raise RefusalError(
-            503, f"no answer within {seconds:g} s; try again", retry_after=round(seconds)
-        )
+        async with asyncio.timeout_at(deadline):
+            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
     finally:
         for task in (working, leaving):
             task.cancel()

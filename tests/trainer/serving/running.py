@@ -46,6 +46,16 @@ def make_photo(colour: str = "red", size: tuple[int, int] = (40, 30), kind: str 
     return file.getvalue()
 
 
+def many_scans(num_scans: int) -> bytes:
+    """A progressive JPEG that says next to nothing, very often: each scan costs a whole pass."""
+    file = io.BytesIO()
+    Image.new("L", (2000, 1999)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    # The last scan is a refinement, which may come again and again.
+    start = data.rindex(b"\xff\xda")
+    return data[:start] + data[start:-2] * num_scans + data[-2:]
+
+
 @dataclass
 class RunningService:
     """A process that answers at `url`."""

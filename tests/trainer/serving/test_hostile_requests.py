@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.serving.running import RunningService, make_photo
+from tests.trainer.serving.running import RunningService, make_photo, many_scans
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +196,17 @@ def test_who_sends_too_slowly_is_told_in_time(service: RunningService):
     answer = exchange(service, head(1000) + b"\x89PNG", seconds=20)
     assert answer.startswith(b"HTTP/1.1 408")
     assert time.monotonic() - started < 12
+
+
+def test_the_time_to_send_and_the_time_to_answer_are_one(service: RunningService):
+    """3 s to send of the 4 s, and 2 s in the decoder; a clock for each would take 5 s."""
+    photo = many_scans(4000)
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(head(len(photo), "image/jpeg") + photo[:-1])
+        time.sleep(3)
+        connection.sendall(photo[-1:])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 503")
 
 
 def test_who_never_ends_the_head_is_cut_off_in_time(service: RunningService):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.trainer.serving.conftest import StartService
-from tests.trainer.serving.running import RunningService, make_photo
+from tests.trainer.serving.running import RunningService, make_photo, many_scans
 
 
 @pytest.mark.slow
@@ -44,16 +44,6 @@ def test_what_decoders_say_of_a_photo_stays_out_of_the_log(start_service: StartS
     assert service.process.wait(30) == 0
     assert service.process.stderr is not None
     assert "ZIPDecode" not in service.process.stderr.read()
-
-
-def many_scans(num_scans: int) -> bytes:
-    """A progressive JPEG that says next to nothing, very often: each scan costs a whole pass."""
-    file = io.BytesIO()
-    Image.new("L", (2000, 1999)).save(file, "JPEG", progressive=True)
-    data = file.getvalue()
-    # The last scan is a refinement, which may come again and again.
-    start = data.rindex(b"\xff\xda")
-    return data[:start] + data[start:-2] * num_scans + data[-2:]
 
 
 def test_a_photo_that_takes_for_ever_costs_its_own_answer_only(service: RunningService):
