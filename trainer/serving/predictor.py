@@ -18,7 +18,9 @@ from trainer.exporting.contract import (
     read_contract,
 )
 
-SUFFIXES = (".tflite", ".onnx")
+RUNTIMES = {".tflite": "ai_edge_litert", ".onnx": "onnxruntime"}
+"""Module that runs the files, by their suffix."""
+SUFFIXES = tuple(RUNTIMES)
 USUAL_NAME = "model.tflite"
 """Of the LiteRT file that is not quantized, in a folder of trainer.export."""
 
@@ -78,16 +80,11 @@ class LiteRtPredictor:
 
 
 class OnnxPredictor:
-    """Runs a .onnx file; onnxruntime has to be installed. Arguments and errors as above."""
+    """Runs a .onnx file. Arguments and errors as above."""
 
     def __init__(self, path: Path, threads: int):
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ModelError(
-                f"{path} needs onnxruntime, which is not installed; need a .tflite file or that "
-                "package; pip install onnxruntime"
-            ) from error
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:

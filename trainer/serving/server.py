@@ -4,8 +4,9 @@ import asyncio
 import socket
 from pathlib import Path
 
+from trainer.installed import require_modules
 from trainer.serving.decoding import DecoderLimits, DecoderPool
-from trainer.serving.predictor import find_model, load_predictor
+from trainer.serving.predictor import RUNTIMES, find_model, load_predictor
 from trainer.serving.settings import (
     MAX_CONNECTIONS,
     ServiceSettings,
@@ -13,6 +14,7 @@ from trainer.serving.settings import (
     num_cores,
 )
 
+_FRAMEWORK = ("fastapi", "h11", "prometheus_client", "python_multipart", "uvicorn")
 _SHARE_FOR_DECODING = 0.5
 """Of the time limit, for one photo."""
 
@@ -22,16 +24,23 @@ def serve(model: str, host: str, port: int, settings: ServiceSettings, access_lo
 
     Raises:
         ContractError, ModelError: the model cannot be served.
+        NotInstalledError: a package is missing.
         SettingsError: the address cannot be had.
     """
-    path = find_model(model)  # a mistake is told before anything heavy starts
-    asyncio.run(_serve(path, _listen(host, port), settings, access_log))
-    print("stopped; everything accepted was answered", flush=True)
+    # Mistakes are told before anything heavy starts.
+    path = find_model(model)
+    require_modules(_FRAMEWORK, "trainer.serve", "staged-trainer[serve]")
+    runtime = RUNTIMES[path.suffix]
+    require_modules([runtime], str(path), runtime.replace("_", "-"))
+    given_up = asyncio.run(_serve(path, _listen(host, port), settings, access_log))
+    missing = f"accepted, but not answered: {given_up} photos"
+    print(f"stopped; {missing if given_up else 'everything accepted was answered'}", flush=True)
 
 
 async def _serve(
     model: Path, listening: socket.socket, settings: ServiceSettings, access_log: bool
-) -> None:
+) -> int:
+    """Returns how many photos were accepted and not answered."""
     threads = settings.threads or num_cores()
     limits = DecoderLimits(
         max_pixels=settings.max_pixels,
@@ -55,6 +64,7 @@ async def _serve(
             flush=True,
         )
         await server.serve(sockets=[listening])
+        return service.admission.given_up
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 from types import FrameType
 
 import h11
@@ -15,7 +16,7 @@ from trainer.serving.settings import MAX_CONNECTIONS
 
 
 def make_server(service: Service, access_log: bool) -> "DrainingServer":
-    """The server of a service; SIGTERM and SIGINT, which end it, are no failure from now on."""
+    """The server of a service; SIGTERM and SIGINT end it from now on, and are no failure."""
     seconds = service.settings.timeout_s
     config = uvicorn.Config(
         make_app(service),
@@ -26,10 +27,12 @@ def make_server(service: Service, access_log: bool) -> "DrainingServer":
         server_header=False,
         timeout_graceful_shutdown=int(seconds) + 1,
     )
-    # uvicorn sends itself the signal again at the end.
+    server = DrainingServer(config, service)
+    # For signals before uvicorn listens to them, and for those that it sends itself again at the
+    # end.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    return DrainingServer(config, service)
+        signal.signal(number, server.handle_exit)
+    return server
 
 
 class DrainingServer(uvicorn.Server):
@@ -38,6 +41,16 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service):
         super().__init__(config)
         self._service = service
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves; nothing is left at the end, also where uvicorn, told twice, leaves it all."""
+        await super().serve(sockets)
+        left = list(self.server_state.tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if self.force_exit:
+            await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A second signal ends the wait."""

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,12 @@ import httpx
 import pytest
 
 from tests.trainer.serving.conftest import StartService
-from tests.trainer.serving.running import REPOSITORY, make_photo
+from tests.trainer.serving.running import REPOSITORY, make_photo, many_scans
+from trainer.serving.decoding import DecoderLimits, DecoderPool
+from trainer.serving.predictor import load_predictor
+from trainer.serving.service import Service
+from trainer.serving.settings import ServiceSettings
+from trainer.serving.web_server import make_server
 
 
 def test_sigterm_answers_what_was_taken_and_ends_with_0(start_service: StartService):
@@ -27,6 +33,48 @@ def test_sigterm_answers_what_was_taken_and_ends_with_0(start_service: StartServ
         service.process.send_signal(signal.SIGTERM)
         assert len(waiting.result().json()["photos"]) == 20
     assert service.process.wait(30) == 0
+    assert service.process.stdout is not None
+    assert service.process.stdout.read() == "stopped; everything accepted was answered\n"
+
+
+def test_who_stops_it_twice_is_told_what_was_not_answered(start_service: StartService):
+    service = start_service()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: service.post(many_scans(4000), "image/jpeg"))
+        while service.metric("serve_queue_photos") == 0:
+            pass
+        service.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        service.process.send_signal(signal.SIGINT)
+    assert service.process.wait(10) == 0
+    assert service.process.stdout is not None
+    assert service.process.stdout.read() == "stopped; accepted, but not answered: 1 photos\n"
+    assert service.process.stderr is not None
+    assert "Traceback" not in service.process.stderr.read()
+
+
+def test_photos_that_take_long_to_decode_close_the_door_too(start_service: StartService):
+    """Else those would be let in for whom there is no time: 503 in the place of 429."""
+    service = start_service("--timeout_s=12")
+    photo = many_scans(600)
+    assert service.post(photo, "image/jpeg").status_code == 200
+    with ThreadPoolExecutor(30) as pool:
+        sent = [pool.submit(service.post, photo, "image/jpeg") for _ in range(30)]
+        statuses = {waiting.result().status_code for waiting in sent}
+    assert statuses == {200, 429}
+
+
+def test_a_signal_before_it_listens_ends_it(colour_model: Path):
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    limits = DecoderLimits(max_pixels=1, decoder_mb=1, timeout_s=1)
+    service = Service(load_predictor(colour_model, 1), DecoderPool(limits, 1), ServiceSettings())
+    try:
+        server = make_server(service, access_log=False)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    assert server.should_exit
 
 
 def test_a_draining_service_is_not_ready_but_answers(start_service: StartService):
@@ -83,6 +131,8 @@ def test_a_short_load_loses_nothing(colour_model: Path):
         ("--model=README.md", "is not a .tflite or .onnx file"),
         ("--model=docs", "holds none"),
         ("--queue=0", "need a positive number"),
+        ("--timeout_s=nan", "need a positive number"),
+        ("--timeout_s=inf", "need a positive number"),
         ("--port=99999", "cannot be had"),
     ],
 )
@@ -99,6 +149,35 @@ def test_a_mistake_is_one_line(colour_model: Path, flag: str, message: str):
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("missing", "suffix", "install"),
+    [
+        ("uvicorn", ".tflite", "staged-trainer[serve]"),
+        ("ai_edge_litert", ".tflite", "ai-edge-litert"),
+        ("onnxruntime", ".onnx", "onnxruntime"),
+    ],
+)
+def test_what_is_not_installed_is_one_line(tmp_path: Path, missing: str, suffix: str, install: str):
+    model = tmp_path / f"model{suffix}"
+    model.touch()
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None; from trainer.serve import *; "
+        "command_line.run(main)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"--model={model}", "--port=0"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"needs {missing}" in done.stderr
+    assert f"pip install '{install}'" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_file_that_is_no_model_is_one_line(tmp_path: Path):
