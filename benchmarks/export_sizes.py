@@ -6,6 +6,7 @@ Weights are random: sizes and times do not depend on what they say. So the int8 
 here, as `trainer.export` would; it is calibrated on noise and all of its operations are int8.
 """
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +70,7 @@ def main(_: list[str]) -> None:
         if kind == "onnx":
             path = out / "model.onnx"
             whole = replace(contract, format="onnx")
-            model = onnx_model(network, Augmentation(), settings, whole)
+            model = onnx_model(network, settings, whole)
             path.write_bytes(model.SerializeToString())
         else:
             path = out / f"{kind}.tflite"
@@ -80,7 +81,7 @@ def main(_: list[str]) -> None:
         result = run_in_own_process(path, pixels[:1], FLAGS.num_threads)
         print(
             f"{path.name:24}{path.stat().st_size / 1e6:8.1f}{result.latency_ms:9.1f}"
-            f"{result.load_secs:8.2f}{result.peak_memory_mb:9.0f}{secs:11.0f}",
+            f"{result.load_secs:8.2f}{result.peak_memory_mb or math.nan:9.0f}{secs:11.0f}",
             flush=True,
         )
     writer.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrecords_builder.manifest import Manifest, load_manifest
-from trainer.augment.config import IDENTITY, View
+from trainer.augment.config import IDENTITY, Augmentation, View
 from trainer.errors import DataError, RunFolderError
 from trainer.recipe import Recipe, Stage
 from trainer.run_record import MODEL_FILE, load_run_record, recipe_from_json
@@ -145,8 +145,16 @@ class TrainedRun:
         canvases.close()
         return SplitLogits(ids=tuple(canvases.ids), labels=canvases.labels, views=logits)
 
-    def logits_of(self, canvases: Any, views: tuple[View, ...] = (IDENTITY,)) -> np.ndarray:
-        """float32 [V, N, K] of anything that gathers like `Canvases`, in its order."""
+    def logits_of(
+        self,
+        canvases: Any,
+        views: tuple[View, ...] = (IDENTITY,),
+        augmentation: Augmentation | None = None,
+    ) -> np.ndarray:
+        """float32 [V, N, K] of anything that gathers like `Canvases`, in its order.
+
+        `augmentation` takes the place of the run's own, where a part of it is done already.
+        """
         from trainer.engine.evaluation import EVALUATION_ROWS, Evaluator
 
         return np.stack(
@@ -154,7 +162,7 @@ class TrainedRun:
                 Evaluator(
                     self.strategy,
                     self._model,
-                    self.augmentation,
+                    augmentation or self.augmentation,
                     self.image_px,
                     EVALUATION_ROWS,
                     view,

@@ -25,7 +25,8 @@ SCHEMA_VERSION = 1
 ALL_VIEWS: tuple[View, ...] = tuple(dict.fromkeys([IDENTITY, *sum(VIEWS.values(), ())]))
 """Every view of every named list once, the photo as it is first."""
 _ALONE = Candidate(name="none", weights=(1.0,))
-_LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
+LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
+"""What is smaller counts as this much before its logarithm is taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,4 +174,4 @@ def write_inference_settings(run_dir: str, settings: InferenceSettings) -> str:
 
 
 def _logarithms(probabilities: np.ndarray) -> NDArray[np.float64]:
-    return np.log(np.clip(np.asarray(probabilities, np.float64), _LEAST_PROBABILITY, None))
+    return np.log(np.clip(np.asarray(probabilities, np.float64), LEAST_PROBABILITY, None))

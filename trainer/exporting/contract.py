@@ -148,10 +148,15 @@ def append_contract(model: bytes, contract: Contract) -> bytes:
     archive = io.BytesIO(model)
     archive.seek(0, io.SEEK_END)
     with zipfile.ZipFile(archive, "a") as file:
-        for name, text in contract_files(contract).items():
-            # A fixed date, so that the same export gives the same bytes.
-            file.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+        add_contract(file, contract)
     return archive.getvalue()
+
+
+def add_contract(archive: zipfile.ZipFile, contract: Contract) -> None:
+    """Adds contract and labels as members of an archive."""
+    for name, text in contract_files(contract).items():
+        # A fixed date, so that the same export gives the same bytes.
+        archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
 
 
 def contract_files(contract: Contract) -> dict[str, str]:

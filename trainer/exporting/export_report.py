@@ -43,9 +43,11 @@ def describe_entry(entry: dict[str, Any]) -> str:
     proof = entry["proof"]
     scored = "" if proof["top_1"] is None else f"top-1 {proof['top_1']:.4f}, "
     remedy = f" ({entry['remedy']['name']})" if "remedy" in entry else ""
+    peak = entry["peak_memory_mb"]
+    memory = "" if peak is None else f", peak {peak:.0f} MB"
     return (
         f"{entry['file']:22} {entry['bytes'] / 1e6:7.1f} MB  {scored}"
         f"drop {proof['drop_points']:.2f} points, agreement {proof['agreement']:.1%}, largest "
         f"difference {proof['max_difference']:.2g}, {entry['latency_ms']:.1f} ms a photo on "
-        f"{entry['num_threads']} thread(s), peak {entry['peak_memory_mb']:.0f} MB{remedy}"
+        f"{entry['num_threads']} thread(s){memory}{remedy}"
     )

@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING, Any
 from trainer.augment.config import IDENTITY
 from trainer.exporting.contract import Contract, Geometry
 from trainer.exporting.export_report import describe_entry, make_entry
-from trainer.exporting.file_making import FileMaker
+from trainer.exporting.file_making import CALIBRATION_SPLIT, FileMaker
 from trainer.exporting.model_card import model_card
-from trainer.exporting.onnx_file import check_expressible
 from trainer.exporting.plain_network import PlainNetwork, flatten
 from trainer.exporting.proof import Comparison, compare, describe
-from trainer.exporting.proving import ExportError, Prover
-from trainer.exporting.reference import ProofPhotos, Reference, compute_reference, read_photos
-from trainer.exporting.targets import BOUNDS, KERAS, ONNX, Target
+from trainer.exporting.proving import Prover
+from trainer.exporting.reference import (
+    ProofPhotos,
+    Reference,
+    compute_reference,
+    find_split,
+    read_photos,
+)
+from trainer.exporting.runtime import ExportError
+from trainer.exporting.targets import BOUNDS, Target, check_expressible
 from trainer.inference_settings import InferenceSettings, load_inference_settings
 from trainer.input.canvases import canvas_px_of
 from trainer.whole_files import write_whole
@@ -49,7 +55,7 @@ class ExportRequest:
     num_threads: int = 1
     """Of the runtimes, where latency is measured."""
     with_activation: bool = True
-    """Write the evidence maps too."""
+    """Write the evidence maps too, if the photo as it is is one of the views."""
 
 
 class Exporter:
@@ -67,9 +73,9 @@ class Exporter:
         if stored is not None:
             # Without views the temperature of the photo alone would have to be fitted anew.
             self.settings = stored if request.tta == "stored" else self.settings
-        for target in request.targets:
-            if target.format in (ONNX, KERAS):
-                check_expressible(run.augmentation, self.settings, target.format)
+        check_expressible(request.targets, run.augmentation, self.settings)
+        if any(target.quantization == "int8" for target in request.targets):
+            find_split(request.data_dir, CALIBRATION_SPLIT)
         self.network: PlainNetwork = flatten(run.network.model)
         self.contract = make_contract(run, self.settings)
         self.photos: ProofPhotos = read_photos(
@@ -86,7 +92,8 @@ class Exporter:
             What stands in `export.json`.
 
         Raises:
-            ExportError: a file broke its bound. Those that held their own are kept.
+            ExportError: a file broke its bound, or does not run. Those that held their own are
+                kept.
         """
         request = self.request
         request.out.mkdir(parents=True, exist_ok=True)
@@ -100,12 +107,15 @@ class Exporter:
                 f"of evaluation on average; need at most {_MOST_GREY_LEVELS:g}; nothing was "
                 "written; build the records again if they were made elsewhere, else report this"
             )
-        entries, failures = [], []
+        entries: list[dict[str, Any]] = []
+        failures: list[str] = []
         with (
             tempfile.TemporaryDirectory(prefix=".unproven-", dir=request.out) as staging,
             contextlib.closing(self._file_maker()) as maker,
         ):
             for target in request.targets:
+                # Whatever ends the export early: it does not tell of files that are not there.
+                self._report(entries, preparation, failures)
                 final = request.out / target.name
                 # An older file of this name is not what was asked for now, whatever comes.
                 _remove(final)
@@ -119,7 +129,6 @@ class Exporter:
                 entries.append(make_entry(target, path, proven))
                 os.replace(path, final)
                 print(describe_entry(entries[-1]), flush=True)
-                self._report(entries, preparation, failures)
         document = self._report(entries, preparation, failures)
         correct = self.photos.labels == self.reference.on_canvases.argmax(axis=1)
         labelled = int((self.photos.labels >= 0).sum())
@@ -145,7 +154,8 @@ class Exporter:
                 num_threads=request.num_threads,
             ),
             data_dir=request.data_dir,
-            with_activation=request.with_activation,
+            # Maps of other views would lie beside what they show.
+            with_activation=request.with_activation and IDENTITY in self.settings.views,
         )
 
     def _report(

@@ -1,8 +1,9 @@
 """Writes and proves one file after the other of one network."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from trainer.exporting.targets import KERAS, LITERT, ONNX, SAVED_MODEL, Target
 from trainer.inference_settings import InferenceSettings
 
 if TYPE_CHECKING:
+    from trainer.exporting.graph import PixelModel
     from trainer.exporting.litert import LiteRtWriter
 
 SERVING_VERSION = "1"
-_CALIBRATION_SPLIT = "train"
+CALIBRATION_SPLIT = "train"
+"""Of int8."""
 _MOST_CALIBRATION = 180
 _LAYER_PHOTOS = 4
 
@@ -59,16 +62,17 @@ class FileMaker:
         if target.format == ONNX:
             from trainer.exporting.onnx_file import onnx_model
 
-            model = onnx_model(self.network, self.augmentation, self.settings, contract)
+            model = onnx_model(self.network, self.settings, contract, self.with_activation)
             path.write_bytes(model.SerializeToString())
         elif target.format == KERAS:
             from trainer.exporting.keras_file import keras_model, write_keras
 
-            write_keras(keras_model(self.network, self.augmentation, self.settings), contract, path)
+            model = keras_model(self.network, self.settings, self.with_activation)
+            write_keras(model, contract, path)
         else:
             from trainer.exporting.saved_model import write_saved_model
 
-            write_saved_model(self._pixel_model(), contract, path / SERVING_VERSION)
+            write_saved_model(self._pixel_model, contract, path / SERVING_VERSION)
         proven = (
             self.prover.run_saved_model(path / SERVING_VERSION)
             if target.format == SAVED_MODEL
@@ -81,7 +85,7 @@ class FileMaker:
         from trainer.exporting.litert import LiteRtWriter
 
         if self._litert is None:
-            self._litert = LiteRtWriter(self._pixel_model())
+            self._litert = LiteRtWriter(self._pixel_model)
         if target.quantization == "int8":
             return self._make_int8(self._litert, target, contract, path)
         path.write_bytes(append_contract(self._litert.convert(target.quantization), contract))
@@ -123,7 +127,7 @@ class FileMaker:
         from trainer.exporting.litert import layer_errors
 
         pixels = self.prover.photos.pixels[:_LAYER_PHOTOS]
-        features = self._pixel_model().features(tf.constant(pixels))
+        features = self._pixel_model.features(tf.constant(pixels))
         errors = layer_errors(
             path, {name: value.numpy() for name, value in features.items()}, pixels
         )
@@ -132,13 +136,12 @@ class FileMaker:
 
     def _calibration_photos(self) -> np.ndarray:
         if self._calibration is None:
-            photos = read_photos(
-                self.data_dir, _CALIBRATION_SPLIT, _MOST_CALIBRATION, self.contract
-            )
+            photos = read_photos(self.data_dir, CALIBRATION_SPLIT, _MOST_CALIBRATION, self.contract)
             self._calibration = photos.pixels
         return self._calibration
 
-    def _pixel_model(self) -> Any:
+    @cached_property
+    def _pixel_model(self) -> "PixelModel":
         from trainer.exporting.graph import PixelModel
 
         return PixelModel(self.network, self.augmentation, self.settings, self.with_activation)

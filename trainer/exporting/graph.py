@@ -11,14 +11,12 @@ import tensorflow as tf
 
 from trainer.augment.batch import evaluation_batch
 from trainer.augment.clahe import clahe
-from trainer.augment.config import Augmentation, View
+from trainer.augment.config import IDENTITY, Augmentation, View
 from trainer.augment.gamma import adaptive_gamma
 from trainer.exporting.contract import CLASS_ACTIVATION, INPUT, PROBABILITIES
 from trainer.exporting.plain_network import PIXELS, Operation, PlainNetwork
-from trainer.inference_settings import InferenceSettings
+from trainer.inference_settings import LEAST_PROBABILITY, InferenceSettings
 from trainer.metrics.ensemble import Space
-
-_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def on_prepared(augmentation: Augmentation) -> Augmentation:
@@ -40,7 +38,7 @@ class PixelModel(tf.Module):
         network: what it computes.
         augmentation: of the stage; what is always on is done here.
         settings: views, their average, temperature.
-        with_activation: give `class_activation` too.
+        with_activation: give `class_activation` too, of the view that is the photo as it is.
     """
 
     def __init__(
@@ -71,13 +69,10 @@ class PixelModel(tf.Module):
         return tf.function(self.__call__, input_signature=[spec], autograph=False)
 
     def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        views = self._settings.views
-        results = [self._look(image, view) for view in views]
+        results = [self._look(image, view) for view in self._settings.views]
         outputs = {PROBABILITIES: self._average([logits for logits, _ in results])}
         if self._with_activation:
-            # In the place of the photo as it is; other views show other places.
-            first = views.index(View()) if View() in views else 0
-            outputs[CLASS_ACTIVATION] = results[first][1]
+            outputs[CLASS_ACTIVATION] = results[self._settings.views.index(IDENTITY)][1]
         return outputs
 
     def _pixels(self, image: tf.Tensor, view: View) -> tf.Tensor:
@@ -110,7 +105,7 @@ class PixelModel(tf.Module):
 
     def features(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Results of all operations by name, in their order, on the photo as it is."""
-        tensors = self._tensors(self._pixels(image, View()))
+        tensors = self._tensors(self._pixels(image, IDENTITY))
         return {name: tensors[name] for name in tensors if name != PIXELS}
 
     def _tensors(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -159,10 +154,10 @@ class PixelModel(tf.Module):
         shares = shares / shares.sum()
         members = [tf.nn.softmax(logits) for logits in logits_vbk]
         if settings.average.space is Space.LOGITS:
-            logarithms = [tf.math.log(tf.maximum(member, _SMALLEST)) for member in members]
+            logarithms = [tf.math.log(tf.maximum(member, LEAST_PROBABILITY)) for member in members]
             mixed = tf.add_n([float(s) * one for s, one in zip(shares, logarithms, strict=True)])
             return tf.nn.softmax(mixed / temperature)
         mixed = tf.add_n([float(s) * one for s, one in zip(shares, members, strict=True)])
         if temperature == 1:
             return mixed
-        return tf.nn.softmax(tf.math.log(tf.maximum(mixed, _SMALLEST)) / temperature)
+        return tf.nn.softmax(tf.math.log(tf.maximum(mixed, LEAST_PROBABILITY)) / temperature)

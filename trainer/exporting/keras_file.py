@@ -7,36 +7,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.augment.config import Augmentation, View
+from trainer.augment.config import IDENTITY
 from trainer.exporting.contract import (
     CLASS_ACTIVATION,
     INPUT,
     PROBABILITIES,
     Contract,
-    contract_files,
+    add_contract,
 )
-from trainer.exporting.onnx_file import check_expressible
 from trainer.exporting.plain_network import PIXELS, Operation, PlainNetwork
-from trainer.inference_settings import InferenceSettings
+from trainer.inference_settings import LEAST_PROBABILITY, InferenceSettings
 from trainer.metrics.ensemble import Space
 
 if TYPE_CHECKING:
     import keras
 
-_SMALLEST = float(np.finfo(np.float32).tiny)
-
 
 def keras_model(
-    network: PlainNetwork, augmentation: Augmentation, settings: InferenceSettings
+    network: PlainNetwork, settings: InferenceSettings, with_activation: bool = True
 ) -> "keras.Model":
     """Maps uint8 [B, S, S, 3] to a dictionary of the outputs of the contract.
 
-    Raises:
-        DataError: what Keras' own layers cannot do, see `check_expressible`.
+    What Keras' own layers cannot do is up to `check_expressible`.
     """
     import keras
 
-    check_expressible(augmentation, settings, "keras")
     px = network.image_px
     image = keras.Input((px, px, 3), dtype="uint8", name=INPUT)
     pixels = keras.ops.cast(image, "float32")
@@ -48,13 +43,11 @@ def keras_model(
     ]
     logits = [classify(mean(feature)) for feature in features]
     classify.set_weights([network.head_kernel, network.head_bias])
-    evidence = keras.layers.Conv2D(network.num_classes, 1, name=CLASS_ACTIVATION)
-    first = settings.views.index(View()) if View() in settings.views else 0
-    outputs = {
-        PROBABILITIES: _average(logits, settings),
-        CLASS_ACTIVATION: evidence(features[first]),
-    }
-    evidence.set_weights([network.head_kernel[np.newaxis, np.newaxis], network.head_bias])
+    outputs = {PROBABILITIES: _average(logits, settings)}
+    if with_activation:
+        evidence = keras.layers.Conv2D(network.num_classes, 1, name=CLASS_ACTIVATION)
+        outputs[CLASS_ACTIVATION] = evidence(features[settings.views.index(IDENTITY)])
+        evidence.set_weights([network.head_kernel[np.newaxis, np.newaxis], network.head_bias])
     return keras.Model(image, outputs, name="classifier")
 
 
@@ -65,8 +58,7 @@ def write_keras(model: "keras.Model", contract: Contract, path: Path) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         model.save(path)
     with zipfile.ZipFile(path, "a") as archive:
-        for name, text in contract_files(contract).items():
-            archive.writestr(name, text)
+        add_contract(archive, contract)
 
 
 def _trunk(network: PlainNetwork) -> "keras.Model":
@@ -129,8 +121,8 @@ def _average(logits: list[Any], settings: InferenceSettings) -> Any:
     for member, weight in zip(logits, settings.average.weights, strict=True):
         values = ops.softmax(member)
         if in_logits:
-            values = ops.log(ops.maximum(values, _SMALLEST))
+            values = ops.log(ops.maximum(values, LEAST_PROBABILITY))
         mixed = mixed + values * (weight / total)
     if not in_logits:
-        mixed = ops.log(ops.maximum(mixed, _SMALLEST))
+        mixed = ops.log(ops.maximum(mixed, LEAST_PROBABILITY))
     return ops.softmax(mixed / temperature)

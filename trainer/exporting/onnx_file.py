@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.augment.config import Augmentation, View
-from trainer.errors import DataError
+from trainer.augment.config import IDENTITY
 from trainer.exporting.contract import (
     CLASS_ACTIVATION,
     FILE_NAME,
@@ -21,58 +20,39 @@ from trainer.exporting.contract import (
     contract_files,
 )
 from trainer.exporting.plain_network import PIXELS, Operation, PlainNetwork
-from trainer.inference_settings import InferenceSettings
+from trainer.inference_settings import LEAST_PROBABILITY, InferenceSettings
 from trainer.metrics.ensemble import Space
 
 OPSET = 17
 IR_VERSION = 9
-_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def onnx_model(
     network: PlainNetwork,
-    augmentation: Augmentation,
     settings: InferenceSettings,
     contract: Contract,
+    with_activation: bool = True,
 ) -> Any:
     """The exported function as an `onnx.ModelProto`, checked, with the contract as metadata.
 
-    Raises:
-        DataError: what ONNX files of this program cannot hold: CLAHE or adaptive gamma that is
-            always on, or views that zoom.
+    What ONNX files of this program cannot hold is up to `check_expressible`.
     """
     import onnx
 
-    check_expressible(augmentation, settings, "onnx")
     writer = _Writer()
     pixels = writer.add("Cast", [INPUT], to=onnx.TensorProto.FLOAT)
     results = []
     for index, view in enumerate(settings.views):
         seen = writer.mirrored(pixels) if view.mirror else pixels
         prefix = "" if len(settings.views) == 1 else f"view{index}/"
-        results.append(
-            _look(writer, network, writer.add("Transpose", [seen], perm=[0, 3, 1, 2]), prefix)
-        )
-    first = settings.views.index(View()) if View() in settings.views else 0
+        seen = writer.add("Transpose", [seen], perm=[0, 3, 1, 2])
+        with_maps = with_activation and view == IDENTITY
+        results.append(_look(writer, network, seen, prefix, with_maps))
     _average(writer, [logits for logits, _ in results], settings)
-    writer.add("Transpose", [results[first][1]], name=CLASS_ACTIVATION, perm=[0, 2, 3, 1])
-    return writer.model(network, contract)
-
-
-def check_expressible(
-    augmentation: Augmentation, settings: InferenceSettings, format_name: str
-) -> None:
-    """Raises DataError, naming what this format cannot hold."""
-    held_back = [
-        name for name in ("clahe", "adaptive_gamma") if getattr(augmentation, name) == "always"
-    ]
-    held_back += [f"a view at scale {view.scale:g}" for view in settings.views if view.scale != 1]
-    if held_back:
-        raise DataError(
-            f"--format={format_name} of a run with {', '.join(held_back)}; these files hold the "
-            "network, mirrored views and the temperature; use saved_model or litert, "
-            "or for views --tta=none"
-        )
+    if with_activation:
+        maps = results[settings.views.index(IDENTITY)][1]
+        writer.add("Transpose", [maps], name=CLASS_ACTIVATION, perm=[0, 2, 3, 1])
+    return writer.model(network, contract, with_activation)
 
 
 class _Writer:
@@ -108,20 +88,20 @@ class _Writer:
         arguments = [self.integers(value) for value in (-1, lowest, 2, -1)]
         return self.add("Slice", [pixels, *arguments])
 
-    def model(self, network: PlainNetwork, contract: Contract) -> Any:
+    def model(self, network: PlainNetwork, contract: Contract, with_activation: bool) -> Any:
         import onnx
         from onnx import TensorProto, helper, numpy_helper
 
         px, num_classes = network.image_px, network.num_classes
         value = helper.make_tensor_value_info
+        outputs: dict[str, list[Any]] = {PROBABILITIES: ["batch", num_classes]}
+        if with_activation:
+            outputs[CLASS_ACTIVATION] = ["batch", None, None, num_classes]
         graph = helper.make_graph(
             self.nodes,
             "classifier",
             [value(INPUT, TensorProto.UINT8, ["batch", px, px, 3])],
-            [
-                value(PROBABILITIES, TensorProto.FLOAT, ["batch", num_classes]),
-                value(CLASS_ACTIVATION, TensorProto.FLOAT, ["batch", None, None, num_classes]),
-            ],
+            [value(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
         model = helper.make_model(
@@ -136,8 +116,10 @@ class _Writer:
         return model
 
 
-def _look(writer: _Writer, network: PlainNetwork, pixels: str, prefix: str) -> tuple[str, str]:
-    """(logits [B, K], evidence maps [B, K, h, w]) of pixels [B, 3, S, S]."""
+def _look(
+    writer: _Writer, network: PlainNetwork, pixels: str, prefix: str, with_maps: bool
+) -> tuple[str, str]:
+    """(logits [B, K], evidence maps [B, K, h, w] or "") of pixels [B, 3, S, S]."""
     names = {PIXELS: pixels}
     for operation in network.operations:
         inputs = [names[name] for name in operation.inputs]
@@ -147,6 +129,8 @@ def _look(writer: _Writer, network: PlainNetwork, pixels: str, prefix: str) -> t
     kernel = writer.constant("head/kernel", network.head_kernel)
     bias = writer.constant("head/bias", network.head_bias)
     logits = writer.add("Gemm", [pooled, kernel, bias], name=f"{prefix}logits")
+    if not with_maps:
+        return logits, ""
     as_filter = writer.constant("head/filter", network.head_kernel.T[:, :, np.newaxis, np.newaxis])
     return logits, writer.add("Conv", [features, as_filter, bias], name=f"{prefix}evidence")
 
@@ -208,7 +192,7 @@ def _average(writer: _Writer, logits: list[str], settings: InferenceSettings) ->
         writer.add("Softmax", [scaled], name=PROBABILITIES, axis=-1)
         return
     total = sum(settings.average.weights)
-    smallest = writer.scalar(_SMALLEST)
+    smallest = writer.scalar(LEAST_PROBABILITY)
     in_logits = settings.average.space is Space.LOGITS
     parts = []
     for name, weight in zip(logits, settings.average.weights, strict=True):

@@ -4,8 +4,8 @@ Shapes: N photos, K classes.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,6 +28,9 @@ class Comparison:
     max_difference: float
     """Of any probability."""
     mean_difference: float
+    map_error: float | None = None
+    """Of the evidence maps: root mean square of the difference over that of the values; None where
+    there are none."""
 
     @property
     def resolution_points(self) -> float:
@@ -51,7 +54,21 @@ class Comparison:
             found.append(
                 f"only {self.agreement:.1%} of the answers agree (bound {bound.agreement:.0%})"
             )
+        if self.map_error is not None and not self.map_error <= bound.map_error:
+            found.append(
+                f"the evidence maps are {self.map_error:.2g} of their size off (bound "
+                f"{bound.map_error:g})"
+            )
         return found
+
+    def with_maps(self, maps: np.ndarray, reference: np.ndarray) -> Self:
+        """The same with the error of evidence maps, [M, h, w, K] both; other shapes are an error
+        of 1e9."""
+        if maps.shape != reference.shape:
+            return replace(self, map_error=1e9)
+        size = float(np.sqrt(np.mean(np.square(reference)))) or 1.0
+        error = float(np.sqrt(np.mean(np.square(maps - reference))))
+        return replace(self, map_error=error / size)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecords_builder.errors import UserError
 from trainer.exporting.proof import Comparison, compare
 from trainer.exporting.reference import ProofPhotos, Reference
-from trainer.exporting.runtime import RuntimeResult, run_in_own_process
+from trainer.exporting.runtime import ExportError, RuntimeResult, run_in_own_process
 from trainer.exporting.targets import SAVED_MODEL, Bound
 
 _ENCODED_PHOTOS = 32
-
-
-class ExportError(UserError):
-    """A file broke its bound; nothing of it is kept."""
-
-    exit_code = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,15 +40,19 @@ class Prover:
     """Of the runtimes."""
 
     def run(self, path: Path) -> Proven:
-        """Runs a file in its own runtime on all photos."""
+        """Runs a file in its own runtime on all photos.
+
+        Raises:
+            ExportError: it does not run.
+        """
         result = run_in_own_process(path, self.photos.pixels, self.num_threads)
-        return Proven(result=result, comparison=self._compare(result.probabilities))
+        return Proven(result=result, comparison=self._compare(result.probabilities, result.maps))
 
     def run_saved_model(self, path: Path) -> Proven:
         """`run`, and some photos through the signature on files, whose decoding is TensorFlow's.
 
         Raises:
-            ExportError: that signature answers otherwise.
+            ExportError: that signature answers otherwise, or the folder does not run.
         """
         encoded = self.photos.encoded[:_ENCODED_PHOTOS]
         result = run_in_own_process(path, self.photos.pixels, self.num_threads, encoded)
@@ -64,13 +61,13 @@ class Prover:
         # Of few photos one is many points: agreement is what is held.
         bound = Bound(difference=None, drop_points=100.0, agreement=0.9)
         self.require(on_encoded, bound, f"{SAVED_MODEL} on encoded photos")
-        return Proven(
-            result=result, comparison=self._compare(result.probabilities), encoded=on_encoded
-        )
+        comparison = self._compare(result.probabilities, result.maps)
+        return Proven(result=result, comparison=comparison, encoded=on_encoded)
 
-    def _compare(self, probabilities: np.ndarray) -> Comparison:
+    def _compare(self, probabilities: np.ndarray, maps: np.ndarray | None = None) -> Comparison:
         num = len(probabilities)
-        return compare(probabilities, self.reference.on_pixels[:num], self.photos.labels[:num])
+        found = compare(probabilities, self.reference.on_pixels[:num], self.photos.labels[:num])
+        return found if maps is None else found.with_maps(maps, self.reference.maps)
 
     def require(
         self, comparison: Comparison, bound: Bound, what: str, layers: Sequence[str] = ()

@@ -13,9 +13,11 @@ import numpy as np
 from tfrecords_builder import storage
 from tfrecords_builder.manifest import Split, load_manifest
 from tfrecords_builder.records import Record, read_records_at
+from trainer.augment.config import Augmentation
 from trainer.errors import DataError
 from trainer.exporting.contract import Contract
 from trainer.exporting.preparation import prepare_photo
+from trainer.exporting.runtime import MAP_PHOTOS
 from trainer.inference_settings import InferenceSettings
 from trainer.input.canvases import Canvases, CanvasRows
 
@@ -44,6 +46,8 @@ class Reference:
     """Mean, in grey levels, between prepared pixels and those of evaluation"""
     on_canvases: np.ndarray
     """float64 [N, K], as the run is evaluated: what preparing the pixels may cost shows here"""
+    maps: np.ndarray
+    """float32 [M, h, w, K], evidence maps of the first photos"""
 
 
 def read_photos(data_dir: str, split_name: str, num: int | None, contract: Contract) -> ProofPhotos:
@@ -59,12 +63,7 @@ def read_photos(data_dir: str, split_name: str, num: int | None, contract: Contr
             f"{len(contract.classes)} in their order; files are proven on the run's own data; "
             "give it with --data"
         )
-    split = manifest.splits.get(split_name)
-    if split is None or split.num_examples == 0:
-        raise DataError(
-            f"{data_dir!r} has no split {split_name!r}; it has {', '.join(manifest.splits)}; "
-            "files are proven on records; choose a split that has some"
-        )
+    split = find_split(data_dir, split_name)
     indices = chosen_indices(split.num_examples, num)
     records = list(_records(data_dir, split, indices))
     encoded = tuple(record.image for record in records)
@@ -75,6 +74,23 @@ def read_photos(data_dir: str, split_name: str, num: int | None, contract: Contr
         labels=np.array([record.label for record in records], np.int32),
         pixels=np.stack(prepared),
     )
+
+
+def find_split(data_dir: str, name: str) -> Split:
+    """A split that has records.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    manifest = load_manifest(data_dir)
+    split = manifest.splits.get(name)
+    if split is None or split.num_examples == 0:
+        raise DataError(
+            f"{data_dir!r} has no split {name!r}; it has {', '.join(manifest.splits)}; files are "
+            "proven on records, and int8 is calibrated on those of train; choose a split that has "
+            "some, or leave int8 out"
+        )
+    return split
 
 
 def chosen_indices(num_examples: int, num: int | None) -> np.ndarray:
@@ -93,7 +109,6 @@ def compute_reference(
     settings: InferenceSettings,
 ) -> Reference:
     """Runs the engine's own evaluation on both kinds of pixels."""
-    from trainer.engine.evaluation import EVALUATION_ROWS, Evaluator
     from trainer.exporting.graph import on_prepared
     from trainer.input.canvases import canvas_px_of
 
@@ -105,25 +120,31 @@ def compute_reference(
         pixel_difference = _pixel_difference(run, photos, chosen)
     finally:
         canvases.close()
-    model = run.network.model
-    on_pixels = np.stack(
-        [
-            Evaluator(
-                run.strategy,
-                lambda pixels, training: model(pixels, training=training),
-                on_prepared(run.augmentation),
-                run.image_px,
-                EVALUATION_ROWS,
-                view,
-            ).logits(_Prepared(photos))
-            for view in settings.views
-        ]
-    )
+    prepared = on_prepared(run.augmentation)
+    on_pixels = run.logits_of(_Prepared(photos), settings.views, prepared)
     return Reference(
         on_pixels=settings.predict(on_pixels),
         on_canvases=settings.predict(on_canvases),
         pixel_difference=pixel_difference,
+        maps=_maps(run, photos.pixels[:MAP_PHOTOS], prepared),
     )
+
+
+def _maps(run: "TrainedRun", pixels: np.ndarray, augmentation: Augmentation) -> np.ndarray:
+    """What the head says of each place of the last feature map, as if it were all of it."""
+    import keras
+    import tensorflow as tf
+
+    from trainer.augment.batch import evaluation_batch
+
+    model = run.network.model
+    aspects = tf.ones(len(pixels))
+    images = evaluation_batch(tf.constant(pixels), aspects, augmentation, run.image_px)
+    features = keras.Model(model.input, model.get_layer("head_pool").input)(images, training=False)
+    places = tf.reshape(features, [-1, features.shape[-1]])
+    normalized = model.get_layer("head_bn")(places, training=False)
+    maps = model.get_layer("head_logits")(normalized)
+    return np.asarray(tf.reshape(maps, [*features.shape[:3], -1]))
 
 
 def _pixel_difference(run: "TrainedRun", photos: ProofPhotos, canvases: "_Chosen") -> float:

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trainer.errors import DataError
 from trainer.installed import require_modules
+
+if TYPE_CHECKING:
+    from trainer.augment.config import Augmentation
+    from trainer.inference_settings import InferenceSettings
 
 SAVED_MODEL = "saved_model"
 KERAS = "keras"
@@ -28,11 +33,13 @@ class Bound:
     agreement: float
     """Least share of photos with the same answer: below it this is another network, whatever it
     scores."""
+    map_error: float = 1.0
+    """Of the evidence maps, in shares of their size; 1 is what a map of zeros has."""
 
 
 BOUNDS = {
-    "none": Bound(difference=1e-4, drop_points=0.2, agreement=0.99),
-    "float16": Bound(difference=None, drop_points=0.2, agreement=0.95),
+    "none": Bound(difference=1e-4, drop_points=0.2, agreement=0.99, map_error=1e-3),
+    "float16": Bound(difference=None, drop_points=0.2, agreement=0.95, map_error=0.05),
     "dynamic": Bound(difference=None, drop_points=1.0, agreement=0.8),
     "int8": Bound(difference=None, drop_points=1.0, agreement=0.8),
 }
@@ -58,6 +65,23 @@ class Target:
     def bound(self) -> Bound:
         """What its proof is held against."""
         return BOUNDS[self.quantization]
+
+
+def check_expressible(
+    targets: Sequence[Target], augmentation: "Augmentation", settings: "InferenceSettings"
+) -> None:
+    """Raises DataError if a run needs more than ONNX and Keras files of this program can hold."""
+    beyond = [
+        name for name in ("clahe", "adaptive_gamma") if getattr(augmentation, name) == "always"
+    ]
+    beyond += [f"a view at scale {view.scale:g}" for view in settings.views if view.scale != 1]
+    formats = [target.format for target in targets if target.format in (ONNX, KERAS)]
+    if beyond and formats:
+        raise DataError(
+            f"--format={','.join(formats)} of a run with {', '.join(beyond)}; these files hold "
+            "the network, mirrored views and the temperature; use saved_model or litert, or for "
+            "views --tta=none"
+        )
 
 
 def require_runtimes(targets: Sequence[Target]) -> None:

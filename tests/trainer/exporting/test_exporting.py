@@ -87,11 +87,83 @@ def test_files_that_answer_as_the_run_does_are_kept_and_described(make_exporter,
     assert json.loads((out / "export.json").read_text()) == document
     for entry in document["files"]:
         assert entry["proof"]["agreement"] == 1, entry
+        assert entry["proof"]["map_error"] < 0.01, entry
         assert entry["latency_ms"] > 0
         assert entry["bytes"] == (out / entry["file"]).stat().st_size
     assert read_contract(out / "model.onnx").format == "onnx"
     assert read_contract(out / "model-float16.tflite").quantization == "float16"
     assert "12 photos" in (out / "MODEL_CARD.md").read_text()
+
+
+def test_a_file_with_wrong_evidence_maps_is_caught(make_exporter):
+    from trainer.exporting.runtime import ExportError
+
+    exporter = make_exporter()
+    turned = exporter.reference.maps.transpose(0, 2, 1, 3)
+    exporter.reference = replace(exporter.reference, maps=turned)
+    with pytest.raises(ExportError, match="the evidence maps are"):
+        exporter.export()
+
+
+def test_evidence_maps_can_be_left_out_of_every_file(make_exporter):
+    exporter = make_exporter(("litert", "onnx", "keras"))
+    exporter.request = replace(exporter.request, with_activation=False)
+    entries = exporter.export()["files"]
+    assert [entry["proof"]["map_error"] for entry in entries] == [None, None, None]
+
+
+def test_evidence_maps_of_other_views_alone_are_left_out(make_exporter):
+    """They would be drawn over the whole photo, but show a part of it, or its mirror image."""
+    from trainer.augment.config import IDENTITY, VIEWS
+    from trainer.metrics.choice import Candidate
+
+    def maker(views):
+        exporter = make_exporter()
+        average = Candidate(name="some", weights=(1.0,) * len(views))
+        exporter.settings = replace(exporter.settings, views=views, average=average)
+        return exporter._file_maker()
+
+    assert not maker(VIEWS["five_crops"]).with_activation
+    assert maker((*VIEWS["five_crops"], IDENTITY)).with_activation
+
+
+def test_a_file_that_does_not_run_does_not_cost_the_others(make_exporter, tmp_path, monkeypatch):
+    from trainer.exporting.litert import LiteRtWriter
+    from trainer.exporting.runtime import ExportError
+
+    monkeypatch.setattr(LiteRtWriter, "convert", lambda self, quantization: b"no model")
+    with pytest.raises(ExportError, match=r"model.tflite does not run in its own runtime"):
+        make_exporter(("litert", "onnx")).export()
+    document = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert [entry["file"] for entry in document["files"]] == ["model.onnx"]
+    assert len(document["failures"]) == 1
+
+
+def test_an_export_that_is_broken_off_tells_of_no_older_files(make_exporter, tmp_path, monkeypatch):
+    from trainer.exporting.file_making import FileMaker
+
+    make_exporter(("onnx",)).export()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileMaker, "make", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_exporter(("onnx",)).export()
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["files"] == []
+
+
+def test_int8_without_records_to_calibrate_on_is_told_first(run, cars, tmp_path, monkeypatch):
+    from trainer.errors import DataError
+    from trainer.exporting import exporting
+
+    monkeypatch.setattr(exporting, "CALIBRATION_SPLIT", "holdout")
+    monkeypatch.setattr(exporting, "flatten", None)
+    request = exporting.ExportRequest(
+        data_dir=str(cars), out=tmp_path, targets=plan_targets(["litert"], ["int8"])
+    )
+    with pytest.raises(DataError, match="has no split 'holdout'"):
+        exporting.Exporter(run, request)
 
 
 @pytest.fixture
@@ -160,7 +232,7 @@ def wrong_label_order(network):
 
 @pytest.mark.parametrize("plant", [wrong_scaling, wrong_label_order])
 def test_a_wrong_file_is_caught_and_not_kept(make_exporter, tmp_path, plant):
-    from trainer.exporting.proving import ExportError
+    from trainer.exporting.runtime import ExportError
 
     exporter = make_exporter()
     exporter.network = plant(exporter.network)

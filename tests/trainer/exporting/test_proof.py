@@ -48,6 +48,26 @@ def test_a_float32_file_must_be_equal_to_a_ten_thousandth():
     assert "0.0002" in reasons[0]
 
 
+MAPS = np.random.default_rng(0).normal(size=(2, 3, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "broken"),
+    [
+        (lambda maps: maps * (1 + 1e-5), []),
+        (lambda maps: maps.transpose(0, 2, 1, 3), ["none", "float16", "dynamic", "int8"]),
+        (lambda maps: maps[..., ::-1], ["none", "float16", "dynamic", "int8"]),
+        (lambda maps: maps[:, :2], ["none", "float16", "dynamic", "int8"]),
+        (lambda maps: maps * np.nan, ["none", "float16", "dynamic", "int8"]),
+        (lambda maps: maps * 1.5, ["none", "float16"]),
+    ],
+    ids=["same", "turned", "other classes", "other size", "no number", "other scale"],
+)
+def test_wrong_evidence_maps_break_the_bound(spoil, broken):
+    found = compare(REFERENCE, REFERENCE, LABELS).with_maps(spoil(MAPS), MAPS)
+    assert [kind for kind, bound in BOUNDS.items() if found.broken(bound)] == broken
+
+
 def test_other_shapes_are_an_error():
     with pytest.raises(ValueError, match="reference"):
         compare(REFERENCE[:, :2], REFERENCE, LABELS)
