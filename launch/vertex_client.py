@@ -10,8 +10,9 @@ from launch.google_rest import GoogleError, GoogleRest, endpoint
 from launch.vertex_job import SUBMISSION_LABEL, VertexJob
 from tfrecords_builder.errors import UserError
 
+SUCCEEDED = "JOB_STATE_SUCCEEDED"
 ENDED = (
-    "JOB_STATE_SUCCEEDED",
+    SUCCEEDED,
     "JOB_STATE_FAILED",
     "JOB_STATE_CANCELLED",
     "JOB_STATE_EXPIRED",

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from launch.vertex_machines import Machine, machine_of
+from launch.vertex_machines import FLEX_START_GPUS, Machine, machine_of
 from tfrecords_builder.errors import UserError
 
 SUBMISSION_LABEL = "staged-trainer-submission"
@@ -23,6 +23,14 @@ _PATTERNS = {
         "an image with its tag or digest, HOST/PATH:TAG",
     ),
     "name": (r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,127}", "1 to 128 letters, digits, spaces, . _ -"),
+    "reservation": (
+        r"projects/[^/\s]+/zones/[^/\s]+/reservations/[^/\s]+",
+        "projects/P/zones/Z/reservations/NAME",
+    ),
+    "service_account": (
+        r"[^@\s]+@[^@\s]+\.gserviceaccount\.com",
+        "the address of an account, NAME@PROJECT.iam.gserviceaccount.com",
+    ),
 }
 
 
@@ -54,7 +62,7 @@ class VertexJob:
     def __post_init__(self) -> None:
         for field, (pattern, needed) in _PATTERNS.items():
             value = getattr(self, field)
-            if not re.fullmatch(pattern, value):
+            if value is not None and not re.fullmatch(pattern, value):
                 raise UserError(f"--{field}={value!r} cannot be used; need {needed}; correct it")
         machine = self.machine
         if self.num_machines < 1 or (machine.is_tpu and self.num_machines > 1):
@@ -72,10 +80,10 @@ class VertexJob:
                 f"--capacity=spot with {self.accelerator}; the service has no spot TPU slices of "
                 "several hosts; use v5e-8, or --capacity=standard"
             )
-        if self.capacity == "flex_start" and machine.num_gpus == 0:
+        if self.capacity == "flex_start" and machine.gpu_type not in FLEX_START_GPUS:
             raise UserError(
-                f"--capacity=flex_start with {self.accelerator}; the service offers it for GPUs; "
-                "use standard or spot"
+                f"--capacity=flex_start with {self.accelerator}; the service offers it for L4, "
+                "A100 and H100; use standard or spot"
             )
         for argument in self.arguments:
             if _SECRET.search(argument.partition("=")[0]):

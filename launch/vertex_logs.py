@@ -3,6 +3,7 @@
 python -m launch.vertex logs --follow --job=projects/P/locations/R/customJobs/N
 """
 
+import datetime
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 _SECS_BETWEEN_LOOKS = 10.0
-_THE_BEGINNING = "1970-01-01T00:00:00Z"
+_THE_BEGINNING = "1970-01-02T00:00:00Z"
+_LATEST_SECS = 60
+"""How much later than others of its time an entry, of another machine say, may show up."""
 
 
 def define_flags() -> None:
@@ -49,8 +52,7 @@ def log_lines(
             yield f"-- the machine was taken away; waiting for another (restart {num_restarts})"
         elif before == "JOB_STATE_PENDING" and state == "JOB_STATE_RUNNING" and num_restarts:
             yield "-- running again, from the last checkpoint"
-        for entry in client.log_entries(job, since):
-            # Late entries can carry the time of earlier ones: asked for again, shown once.
+        for entry in client.log_entries(job, _earlier(since)):
             if entry["insertId"] not in seen:
                 seen.add(entry["insertId"])
                 since = max(since, entry["timestamp"])
@@ -61,6 +63,12 @@ def log_lines(
                 yield f"-- {state.removeprefix('JOB_STATE_').lower()}{restarts}"
             return
         sleep(_SECS_BETWEEN_LOOKS)
+
+
+def _earlier(timestamp: str) -> str:
+    """The time up to which all entries have shown up, now that one of `timestamp` has."""
+    time = datetime.datetime.fromisoformat(timestamp[:19])
+    return f"{(time - datetime.timedelta(seconds=_LATEST_SECS)).isoformat()}Z"
 
 
 def _message(entry: dict[str, Any]) -> str:

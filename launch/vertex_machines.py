@@ -10,6 +10,9 @@ from typing import Any
 from launch.planning.prices import USD_PER_HOUR
 from tfrecords_builder.errors import UserError
 
+FLEX_START_GPUS = ("NVIDIA_L4", "NVIDIA_TESLA_A100", "NVIDIA_H100_80GB")
+"""What Dynamic Workload Scheduler lends of those below, by Google's page on it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:

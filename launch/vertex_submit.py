@@ -55,13 +55,17 @@ def main(arguments: Sequence[str]) -> None:
         print(json.dumps(job.request(), indent=2))
         print(f"\n# with jobSpec of the above in job.json:\n{job.gcloud_line()}")
         return
-    from launch.vertex_client import ENDED, VertexClient
+    from launch.vertex_client import ENDED, SUCCEEDED, VertexClient
 
     client = VertexClient()
-    running = [found for found in client.same(job) if found.get("state") not in ENDED]
+    earlier = client.same(job)
+    running = [found for found in earlier if found.get("state") not in ENDED]
     if running and not FLAGS.again:
         print(f"the same job is there already ({running[0].get('state')}); --again starts another")
         name = running[0]["name"]
+    elif earlier and earlier[0].get("state") == SUCCEEDED and not FLAGS.again:
+        print(f"the same job has succeeded, its run is in {job.bucket}; --again starts another")
+        name = earlier[0]["name"]
     else:
         name = client.create(job)["name"]
         print(f"started {job.name} on {job.num_machines} x {job.machine.machine_type}")

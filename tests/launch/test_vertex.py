@@ -88,11 +88,14 @@ def test_a_reservation_is_named_in_every_pool():
         {"accelerator": "cpu", "num_machines": 2},
         {"accelerator": "v5e-16", "capacity": "spot"},
         {"capacity": "flex_start"},
+        {"accelerator": "t4", "capacity": "flex_start"},
+        {"reservation": "mine"},
+        {"service_account": "me"},
         {"arguments": ("--api_key=123",)},
     ],
 )
 def test_what_cannot_be_used_is_refused(changes):
-    with pytest.raises(UserError, match=r"need|no spot|everybody|use standard"):
+    with pytest.raises(UserError, match=r"need|no spot|everybody|use standard|offers it"):
         make_job(**changes)
 
 
@@ -193,6 +196,15 @@ def test_logs_show_each_line_once_and_count_restarts(server, client):
     assert lines[-1] == "-- succeeded after 1 restarts"
 
 
+def test_a_line_of_another_machine_that_arrives_late_is_shown(server, client):
+    name = client.create(make_job())["name"]
+    server.states.extend(["JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED"])
+    server.entries.append(entry(2, 9))
+    late = entry(1, 3)  # written first, and ingested last
+    lines = log_lines(client, name, follow=True, sleep=lambda _: server.entries.append(late))
+    assert [line.split("  ")[1] for line in lines if "line" in line] == ["line 2", "line 1"]
+
+
 def test_logs_without_follow_end_at_once(server, client):
     name = client.create(make_job())["name"]
     server.entries.append(entry(1, 1))
@@ -277,6 +289,23 @@ def test_the_same_submit_twice_starts_one_job(server, tmp_path):
     (job,) = server.jobs.values()
     arguments = job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["args"]
     assert arguments[-1] == "--precision=mixed_bfloat16"
+
+
+def test_a_job_that_has_succeeded_is_not_paid_for_twice(server, tmp_path):
+    variables = environment(server, tmp_path)
+    command(*SUBMIT, variables=variables)
+    server.finish("JOB_STATE_SUCCEEDED")
+    done = command(*SUBMIT, variables=variables)
+    assert "has succeeded" in done.stdout
+    assert server.num_created == 1
+
+
+def test_a_job_that_failed_is_gone_on_with(server, tmp_path):
+    variables = environment(server, tmp_path)
+    command(*SUBMIT, variables=variables)
+    server.finish("JOB_STATE_FAILED")
+    assert "started" in command(*SUBMIT, variables=variables).stdout
+    assert server.num_created == 2
 
 
 def test_a_dry_run_sends_nothing_and_shows_no_secret(server, tmp_path):
