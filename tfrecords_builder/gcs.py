@@ -112,7 +112,8 @@ def _client() -> Any:
             "install it with: pip install google-cloud-storage"
         ) from error
     try:
-        return storage.Client()
+        # Objects belong to no project, and credentials of a person often name none.
+        return storage.Client(project=None)
     except DefaultCredentialsError as error:
         raise CloudStorageError(
             "no credentials for Google Cloud; run: gcloud auth application-default login"
@@ -142,6 +143,7 @@ def _split(path: str) -> tuple[str, str]:
 def _clear_errors(path: str) -> Iterator[None]:
     _client()
     from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
+    from google.auth.exceptions import GoogleAuthError
 
     try:
         yield
@@ -151,4 +153,10 @@ def _clear_errors(path: str) -> Iterator[None]:
         reason = str(error).splitlines()[0][:200]
         raise CloudStorageError(
             f"{path}: {reason}; check the name, your access and the network"
+        ) from error
+    except GoogleAuthError as error:
+        reason = str(error.args[0] if error.args else error).splitlines()[0][:200]
+        raise CloudStorageError(
+            f"{path}: the credentials for Google Cloud are not accepted ({reason}); "
+            "run: gcloud auth application-default login"
         ) from error

@@ -4,8 +4,6 @@ import functools
 import hashlib
 import itertools
 import json
-import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -78,11 +76,14 @@ def write_shard(
       input_hash: goes into the report.
       on_photo: called after each photo.
     """
-    temporary = _temporary_path(path)
     offset = 0
     stored: list[StoredPhoto] = []
     quarantined: list[Quarantined] = []
-    with open(temporary, "wb", WRITE_BYTES) as opened, _HashedFile(opened) as file:
+    with (
+        storage.place_for(path) as temporary,
+        open(temporary, "wb", WRITE_BYTES) as opened,
+        _HashedFile(opened) as file,
+    ):
         for planned, read in _read_ahead(shard.photos, source):
             photo = planned.photo
             try:
@@ -111,7 +112,6 @@ def write_shard(
                 )
             )
             on_photo()
-    storage.move_into_place(temporary, path)
     return ShardReport(
         file=shard.file,
         split=shard.split,
@@ -230,10 +230,3 @@ def _read_ahead(
             following = next(upcoming, None)
             if following is not None:
                 fetched.append((following, threads.submit(source.read, following.photo)))
-
-
-def _temporary_path(path: str) -> str:
-    if not storage.is_remote(path):
-        return f"{path}.{os.getpid()}.tmp"
-    name = path.rsplit("/", maxsplit=1)[-1]
-    return os.path.join(tempfile.gettempdir(), f"{name}.{os.getpid()}.tmp")

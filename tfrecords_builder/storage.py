@@ -41,21 +41,24 @@ def write_bytes(path: str, data: bytes) -> None:
     if is_remote(path):
         gcs.write_bytes(path, data)
         return
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "wb") as file:
+    with place_for(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
-def move_into_place(temporary: str, path: str) -> None:
-    """Makes a finished local file appear under its final path, whole."""
-    if is_remote(path):
-        gcs.upload_file(temporary, path)
-        os.remove(temporary)
-    else:
+@contextlib.contextmanager
+def place_for(path: str) -> Iterator[str]:
+    """Gives a local path to write a file to, which appears under `path` if the block ends well."""
+    if not is_remote(path):
+        temporary = f"{path}.{os.getpid()}.tmp"
+        yield temporary
         os.replace(temporary, path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = os.path.join(folder, "file")
+        yield temporary
+        gcs.upload_file(temporary, path)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,19 @@
 """`gs://` in and out, through the real client, against a stand-in that also fails."""
 
 import gc
+import json
 import os
+import tempfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("google.cloud.storage")
+
+import google.oauth2.credentials
 
 from tests.tfrecords_builder.gcs_server import GcsServer
 from tests.tfrecords_builder.photos import make_photo, write_photos
@@ -163,6 +169,58 @@ def test_an_audit_goes_into_a_bucket_too(
         server.files("bucket/audit")
     )
     assert not (tmp_path / "gs:").exists()
+
+
+def test_a_failed_upload_leaves_nothing_behind(
+    server: GcsServer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(local_path: str, path: str) -> None:
+        assert Path(local_path).stat().st_size > 0
+        raise gcs.CloudStorageError("no access")
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(gcs, "upload_file", fail)
+    with pytest.raises(gcs.CloudStorageError, match="no access"):
+        build_to(photos, "gs://bucket/data")
+    assert not any((tmp_path / "temporary").iterdir())
+
+
+class _RefusingTokenServer(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = json.dumps({"error": "invalid_grant", "error_description": "expired"}).encode()
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_credentials_without_a_project_that_expired_are_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = tmp_path / "credentials.json"
+    fields = ("client_id", "client_secret", "refresh_token")
+    credentials.write_text(json.dumps({"type": "authorized_user", **dict.fromkeys(fields, "x")}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    gcs._client.cache_clear()
+    with HTTPServer(("127.0.0.1", 0), _RefusingTokenServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(
+            google.oauth2.credentials,
+            "_GOOGLE_OAUTH2_TOKEN_ENDPOINT",
+            f"http://127.0.0.1:{server.server_port}/token",
+        )
+        with pytest.raises(gcs.CloudStorageError, match=r"expired.*gcloud auth"):
+            gcs.read_bytes("gs://bucket/photo.jpg")
+        server.shutdown()
+    gcs._client()._http.close()
+    gcs._client.cache_clear()
 
 
 def test_a_path_without_a_bucket_is_one_clear_error(server: GcsServer) -> None:
