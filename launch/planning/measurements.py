@@ -79,7 +79,8 @@ def load_speed_factor(run_dir: str, accelerator: Accelerator) -> tuple[float, st
     for plan in plans:
         spent = record.get("seconds", {}).get(plan.stage.name, {}).get("step", 0.0)
         epochs = [e for e in record["history"] if e["stage"] == plan.stage.name]
-        if not spent or not epochs or plan.stage.cache_feature_views:
+        # Stopped in its first epoch, a stage has seconds and no epoch to compare them with.
+        if not spent or not epochs or not epochs[-1]["epoch"] or plan.stage.cache_feature_views:
             continue
         guess = estimate_stage(recipe, plan, accelerator, num_cores=int(cores[1]) if cores else 2)
         share = epochs[-1]["epoch"] / plan.stage.epochs

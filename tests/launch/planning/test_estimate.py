@@ -147,14 +147,16 @@ def test_a_good_guess_needs_two_tries():
     assert tried == [48, 64]
 
 
-def make_run(tmp_path, steps_secs, strategy="OneDeviceStrategy: 1 replica on CPU with 2 cores"):
+def make_run(
+    tmp_path, steps_secs, strategy="OneDeviceStrategy: 1 replica on CPU with 2 cores", epoch=2
+):
     recipe = make_recipe(make_stage(image_px=64, epochs=2))
     record = {
         "schema_version": 1,
         "settings": {"recipe": recipe.to_json(), "batch_scaling": "fixed"},
         "devices": {"strategy": strategy, "num_replicas": 1},
         "data": {"splits": {"train": 100}},
-        "history": [{"stage": "finish", "epoch": 2}],
+        "history": [{"stage": "finish", "epoch": epoch}],
         "seconds": {"finish": {"step": steps_secs, "compile": 5.0}},
     }
     (tmp_path / "run.json").write_text(json.dumps(record))
@@ -181,6 +183,12 @@ def test_a_ledger_of_another_device_is_refused(tmp_path):
     make_run(tmp_path, 1.0)
     with pytest.raises(RunFolderError, match="ran on a cpu"):
         load_speed_factor(str(tmp_path), V5E)
+
+
+def test_a_ledger_of_a_run_that_was_stopped_in_its_first_epoch_is_refused(tmp_path):
+    make_run(tmp_path, 60.0, epoch=0)
+    with pytest.raises(RunFolderError, match="need a run that trained"):
+        load_speed_factor(str(tmp_path), CPU)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
