@@ -16,6 +16,7 @@ from trainer.report.page_facts import (
     command_of,
     curves,
     ledger,
+    softens_labels,
     stage_facts,
     status_of,
 )
@@ -51,8 +52,9 @@ def render_page(
     )
     environment.filters["duration"] = describe_seconds
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.4f}"
-    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.4f}"
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
+    environment.filters["signed"] = _signed
+    # With a space at which no line is broken.
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
     environment.filters["svg"] = jinja2.filters.do_mark_safe
     return environment.from_string(template).render(
         runs=[_context(run) for run in runs],
@@ -61,6 +63,10 @@ def render_page(
         shared_charts=_shared_charts(runs) if len(runs) > 1 else (),
         price=price,
     )
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")
 
 
 def confused_pairs(evaluation: Evaluation) -> list[tuple[str, str, int, int]]:
@@ -95,6 +101,7 @@ def _context(run: RunPage) -> dict[str, Any]:
         "ledger": spent,
         "seconds": sum(spent.values()),
         "command": command_of(record),
+        "softens_labels": softens_labels(record),
         "accuracy_chart": line_chart(
             "accuracy", curves(record, "accuracy"), borders(record), from_zero=True
         ),

@@ -116,8 +116,12 @@ def confusion_chart(
     # Cut in the middle: makes and models often differ at the end only.
     shown = [name if len(name) <= 24 else f"{name[:12]}…{name[-11:]}" for name in names]
     margin = 20 + math.ceil(max(_text_px(name) for name in shown))
-    size = margin + _CELL * len(shown) + 4
     parts = []
+    end = margin + _CELL * len(shown)
+    size = end + 4
+    for place in range(margin, end + 1, _CELL):
+        parts.append(f'<line class="grid" x1="{margin}" x2="{end}" y1="{place}" y2="{place}"/>')
+        parts.append(f'<line class="grid" y1="{margin}" y2="{end}" x1="{place}" x2="{place}"/>')
     for row, name in enumerate(shown):
         y = margin + _CELL * row
         parts.append(f'<text class="e s" x="{margin - 4}" y="{y + 11}">{escape(name)}</text>')
@@ -125,8 +129,6 @@ def confusion_chart(
             f'<text class="s" transform="translate({y + 11},{margin - 4}) rotate(-90)">'
             f"{escape(name)}</text>"
         )
-        parts.append(f'<line class="grid" x1="{margin}" x2="{size}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<line class="grid" y1="{margin}" y2="{size}" x1="{y}" x2="{y}"/>')
     for row, column in np.argwhere(matrix > 0).tolist():
         count = int(matrix[row, column])
         share = count / max(1, int(totals[row]))

@@ -100,6 +100,16 @@ def borders(record: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     )
 
 
+def softens_labels(record: Mapping[str, Any]) -> bool:
+    """Whether training counts its loss on labels that are smoothed or mixed."""
+    for stage in record["settings"]["recipe"]["stages"]:
+        augmentation = stage.get("augmentation", {})
+        mixes = augmentation.get("mixup_alpha") or augmentation.get("cutmix_alpha")
+        if mixes or stage.get("label_smoothing"):
+            return True
+    return False
+
+
 def ledger(record: Mapping[str, Any]) -> dict[str, float]:
     """Seconds by activity, over all stages and starts, the longest first."""
     return total_seconds(record.get("seconds", {}))

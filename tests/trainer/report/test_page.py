@@ -109,6 +109,7 @@ class Reader(HTMLParser):
         self._table = None if tag == "table" else self._table
 
     def handle_data(self, data):
+        data = data.replace("\N{NO-BREAK SPACE}", " ")
         self.text += data
         if self._key is not None:
             self._key[-1] += data
@@ -218,6 +219,15 @@ def test_page_of_50_classes_and_20000_photos_stays_small() -> None:
     assert len(run.mistakes) == len(run.suspects) == 24
     assert text.count("data:image/jpeg") == 96
     assert len(text.encode()) < 15e6
+
+
+def test_a_training_loss_of_softened_labels_is_explained(page, scored) -> None:
+    assert "smoothed or mixed labels" not in page.text
+    for changes in ({"label_smoothing": 0.1}, {"augmentation": {"mixup_alpha": 0.2}}):
+        record = make_record()
+        record["settings"]["recipe"]["stages"][1] |= changes
+        text = render_page([make_run_page("A", "r", record, scored, draw)])
+        assert "smoothed or mixed labels" in text
 
 
 def test_command_can_be_typed_again(page) -> None:
