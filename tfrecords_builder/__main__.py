@@ -38,7 +38,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("num_folds", None, "Deal the photos into folds, ...", lower_bound=2)
     flags.DEFINE_integer("fold", 0, "... and hold this one out; the first is 0.", lower_bound=0)
     flags.DEFINE_string("keep_splits", None, "Data folder whose photos stay on their side.")
-    flags.DEFINE_integer("shard_mb", 150, "Largest size of a record file, in 10^6 bytes.", 1)
+    flags.DEFINE_integer("shard_mb", 150, "About how large record files may get, in 10^6 bytes.", 1)
     flags.DEFINE_integer("workers", os.cpu_count() or 1, "Worker processes.", lower_bound=1)
     flags.DEFINE_enum("runner", "local", ("local", *RUNNERS), "Where the work is done.")
     flags.DEFINE_string("beam_options", "", "Further options of a Beam pipeline, in one string.")

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfrecords_builder.records import RecordError, parse_features, read_frame_at, read_frames
-from tfrecords_builder.sources.base import Listing, Photo
+from tfrecords_builder.sources.base import Listing, Photo, Quarantined
 from tfrecords_builder.sources.photo_files import SourceError
 
 _SPLITS = {"validation": "val", "val": "val", "test": "test"}
+NO_LABEL = "no label to learn from"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +37,8 @@ class TfdsSource:
         builder = _open(self.dataset, self.data_dir)
         image, label = _feature_names(builder, self.dataset)
         class_names = tuple(builder.info.features[label].names)
-        photos = []
+        photos: list[Photo] = []
+        quarantined: list[Quarantined] = []
         for split_name, split in builder.info.splits.items():
             number = 0
             for path in map(str, split.filepaths):
@@ -48,19 +50,24 @@ class TfdsSource:
                 with open(path, "rb") as file:
                     for offset, data in read_frames(file, path):
                         features = parse_features(data)
-                        photos.append(
-                            Photo(
-                                id=f"{split_name}-{number:06d}",
-                                class_name=_class_name(features[label], class_names),
-                                locator=f"{offset} {image} {path}",
-                                num_bytes=len(features[image][0]),  # type: ignore[arg-type]
-                                version=str(os.stat(path).st_mtime_ns),
-                                split=_SPLITS.get(split_name),
-                            )
+                        photo = Photo(
+                            id=f"{split_name}-{number:06d}",
+                            class_name=_class_name(features[label], class_names),
+                            locator=f"{offset} {image} {path}",
+                            num_bytes=len(features[image][0]),  # type: ignore[arg-type]
+                            version=str(os.stat(path).st_mtime_ns),
+                            split=_SPLITS.get(split_name),
                         )
                         number += 1
+                        if photo.class_name is None and photo.split != "test":
+                            quarantined.append(
+                                Quarantined(id=photo.id, locator=photo.locator, reason=NO_LABEL)
+                            )
+                        else:
+                            photos.append(photo)
         return Listing(
             photos=tuple(photos),
+            quarantined=tuple(quarantined),
             class_names=class_names,
             description={"kind": "tfds", "dataset": self.dataset},
         )

@@ -23,18 +23,21 @@ def tfds() -> Any:
 
 @pytest.fixture(scope="module")
 def prepared(tfds: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small set written by TFDS itself: PNG images, splits train and test."""
+    return store(tfds, tmp_path_factory.mktemp("tfds"), "small", labels=np.arange(14) % 2)
+
+
+def store(tfds: Any, folder: Path, name: str, labels: np.ndarray) -> Path:
+    """A small set written by TFDS itself: PNG images, 10 to train and 4 to test."""
     import tensorflow as tf
 
     images = np.stack([np.asarray(make_image(seed)) for seed in range(14)])
-    labels = np.arange(14) % 2
 
     def split(part: slice) -> Any:
         content = {"picture": images[part], "kind": labels[part]}
         return tf.data.Dataset.from_tensor_slices(content)
 
     builder = tfds.dataset_builders.store_as_tfds_dataset(
-        name="small",
+        name=name,
         version="1.0.0",
         features=tfds.features.FeaturesDict(
             {
@@ -43,7 +46,7 @@ def prepared(tfds: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
         ),
         split_datasets={"train": split(slice(0, 10)), "test": split(slice(10, 14))},
-        data_dir=str(tmp_path_factory.mktemp("tfds")),
+        data_dir=str(folder),
         disable_shuffling=True,
     )
     return Path(builder.data_path)
@@ -55,6 +58,19 @@ def test_splits_labels_and_class_order_are_kept(prepared: Path) -> None:
     assert [photo.split for photo in listing.photos].count("test") == 4
     train = [photo for photo in listing.photos if photo.split is None]
     assert [photo.class_name for photo in train] == ["van", "coupe"] * 5
+
+
+def test_photos_without_a_label_are_not_trained_on(tfds: Any, tmp_path: Path) -> None:
+    builder = store(tfds, tmp_path, "partly", labels=np.array([0, 1, -1, 0, 1, -1] * 2 + [-1, 0]))
+    listing = TfdsSource(dataset=str(builder)).list_photos()
+    in_test = [photo.class_name for photo in listing.photos if photo.split == "test"]
+    assert in_test == ["coupe", None, None, "van"]
+    assert {row.id for row in listing.quarantined} == {
+        "train-000002",
+        "train-000005",
+        "train-000008",
+    }
+    assert {row.reason for row in listing.quarantined} == {"no label to learn from"}
 
 
 def test_a_build_stores_the_same_pictures(prepared: Path, tmp_path: Path) -> None:
