@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.launch.vertex_server import environment, serving
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 
@@ -87,6 +89,41 @@ def test_cloud_build_uses_every_substitution_and_defines_every_one_it_uses():
     assert used == defined
     builtin = set(re.findall(r"(?<!\$)\$\{([A-Z][A-Z_]*)\}", text))
     assert builtin <= {"PROJECT_ID", "COMMIT_SHA"}
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_cloud_build_trains_only_if_told(tmp_path, train):
+    values = {
+        "PROJECT_ID": "my-project",
+        "COMMIT_SHA": "abc",
+        "_REGION": "us-central1",
+        "_IMAGE": "us-central1-docker.pkg.dev/my-project/training/staged-trainer-tpu",
+        "_TRAIN": "",
+    }
+    if train:
+        places = "--bucket=gs://mine/run --data=gs://mine/records"
+        values["_TRAIN"] = f"--accelerator=v5e-8 --recipe=demo {places}"
+    (step,) = (step for step in _cloud_build()["steps"] if step["id"] == "train")
+    script = re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], step["args"][-1])
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    with serving() as vertex:
+        for _ in range(2):
+            done = subprocess.run(
+                [step["entrypoint"], *step["args"][:-1], script],
+                cwd=REPOSITORY,
+                env={**os.environ, **environment(vertex, tmp_path), "PATH": path},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+    assert vertex.num_created == int(train)
+    images = [
+        job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["imageUri"]
+        for job in vertex.jobs.values()
+    ]
+    assert images == [values["_IMAGE"] + ":abc"] * int(train)
 
 
 @pytest.fixture
