@@ -101,6 +101,11 @@ def build(
       UserError: source, settings and folder do not make a data set.
     """
     listing = source.list_photos()
+    if not listing.photos and listing.quarantined:
+        why = _main_reason(listing.quarantined)
+        raise BuildError(
+            f"all {len(listing.quarantined)} photos were left out{why}; give others or mend these"
+        )
     if settings.encoding.crop_margin is not None and not any(p.box for p in listing.photos):
         raise BuildError(
             f"--crop_margin={settings.encoding.crop_margin} was given, but this source has no "
@@ -113,7 +118,7 @@ def build(
         split_settings=settings.split,
         shard_bytes=settings.shard_mb * 10**6,
         estimate_bytes=_size_estimator(source, listing.photos, settings),
-        known_splits=_known_splits(folder, settings),
+        known_splits=_known_splits(folder, settings, listing.photos),
     )
     with folder.claimed_for(listing.description):
         folder.write_sides(repr(settings.split), _sides_of(plan))
@@ -170,7 +175,9 @@ def _size_estimator(
     return lambda photo: mean
 
 
-def _known_splits(folder: BuildFolder, settings: BuildSettings) -> Mapping[str, str]:
+def _known_splits(
+    folder: BuildFolder, settings: BuildSettings, photos: Sequence[Photo]
+) -> Mapping[str, str]:
     """Returns id -> split of the photos that were split before, in this folder or another.
 
     The same settings in the same folder never move a photo; other settings split anew.
@@ -182,6 +189,12 @@ def _known_splits(folder: BuildFolder, settings: BuildSettings) -> Mapping[str, 
             raise BuildError(
                 f"--keep_splits={settings.keep_splits_of!r} holds no earlier build; "
                 "give the data folder whose splits are to be kept"
+            )
+        if photos and not any(photo.id in known for photo in photos):
+            raise BuildError(
+                f"--keep_splits={settings.keep_splits_of!r} knows none of these photos: its ids "
+                f"are like {next(iter(known))!r}, theirs like {photos[0].id!r}; "
+                "give a build of the same photos"
             )
     return {**folder.read_sides(repr(settings.split)), **known}
 
@@ -247,12 +260,15 @@ def _check_classes(manifest: Manifest, quarantined: Sequence[Quarantined]) -> No
     empty = [name for name, count in zip(manifest.classes, counts, strict=True) if count == 0]
     if not empty:
         return
-    reasons = Counter(row.reason for row in quarantined).most_common(1)
-    why = f"; most frequent reason: {reasons[0][0]!r}" if reasons else ""
     raise BuildError(
         f"class {empty[0]!r} has no usable photo to train on ({len(quarantined)} photos left out"
-        f"{why}); add photos or take the class out"
+        f"{_main_reason(quarantined)}); add photos or take the class out"
     )
+
+
+def _main_reason(quarantined: Iterable[Quarantined]) -> str:
+    reasons = Counter(row.reason for row in quarantined).most_common(1)
+    return f"; most frequent reason: {reasons[0][0]!r}" if reasons else ""
 
 
 def _write_metadata(

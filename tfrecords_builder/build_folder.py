@@ -60,7 +60,7 @@ class BuildFolder:
             known = json.loads(text)
         except ValueError:
             known = None
-        if known != dict(source):
+        if _without_slashes(known) != _without_slashes(source):
             raise BuildFolderError(
                 f"--out={self.path!r} already holds the data of another source ({known}); "
                 "give a new or empty folder"
@@ -198,6 +198,11 @@ class BuildFolder:
 
     def _write_text(self, text: str, *names: str) -> None:
         storage.write_bytes(storage.join(self.path, *names), _encoded(text))
+
+
+def _without_slashes(source: Mapping[str, str] | None) -> dict[str, str]:
+    """Returns the description with folder/, as shells complete it, written like folder."""
+    return {name: value.rstrip("/") for name, value in (source or {}).items()}
 
 
 def _encoded(text: str) -> bytes:

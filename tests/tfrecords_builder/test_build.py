@@ -284,6 +284,34 @@ def test_the_data_of_another_source_is_left_alone(photo_folder: Path, tmp_path: 
     assert files_of(tmp_path / "out") == before
 
 
+def test_a_folder_is_the_same_source_with_and_without_a_slash(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    build_folder_source(photo_folder, tmp_path / "out")
+    source = FolderSource(images=f"{photo_folder}/")
+    assert build(source, BuildSettings(out=str(tmp_path / "out"))).num_shards_written == 0
+
+
+def test_photos_that_are_all_left_out_are_an_error_with_the_reason(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    for path in photo_folder.rglob("*.jpg"):
+        link = tmp_path / "links" / path.relative_to(photo_folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    with pytest.raises(BuildError, match=r"all 72 photos were left out; .*'symbolic link"):
+        build_folder_source(tmp_path / "links", tmp_path / "out")
+
+
+def test_splits_can_only_be_kept_of_the_same_photos(photo_folder: Path, tmp_path: Path) -> None:
+    build_folder_source(photo_folder, tmp_path / "old")
+    write_photos(tmp_path / "others", {"a": 3, "b": 3})
+    with pytest.raises(BuildError, match=r"knows none of these photos: .*'a/0\.jpg'"):
+        build_folder_source(
+            tmp_path / "others", tmp_path / "new", keep_splits_of=str(tmp_path / "old")
+        )
+
+
 def test_an_out_that_is_a_file_is_an_error(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("precious")
     with pytest.raises(BuildFolderError, match="is a file"):

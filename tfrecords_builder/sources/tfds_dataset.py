@@ -107,7 +107,13 @@ def _open(dataset: str, data_dir: str | None) -> Any:
             "https://www.tensorflow.org/datasets/catalog or a folder"
         ) from error
     if not builder.is_prepared():
-        builder.download_and_prepare()
+        try:
+            builder.download_and_prepare()
+        except Exception as error:  # The network, a moved file, a manual download, ...
+            raise SourceError(
+                f"TFDS cannot prepare {dataset!r} ({_first_line(error)}); prepare it another way "
+                "and give its folder"
+            ) from error
     return builder
 
 

@@ -100,6 +100,21 @@ def test_a_built_folder_is_a_source_itself(prepared: Path, tmp_path: Path) -> No
     }
 
 
+def test_a_data_set_that_cannot_be_downloaded_is_an_error(
+    tfds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Moved:
+        def is_prepared(self) -> bool:
+            return False
+
+        def download_and_prepare(self) -> None:
+            raise ConnectionError("404: not found\nmore")
+
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: Moved())
+    with pytest.raises(SourceError, match=r"cannot prepare 'cars196' \(404: not found\)"):
+        TfdsSource(dataset="cars196", data_dir=str(tmp_path)).list_photos()
+
+
 @pytest.mark.parametrize("dataset", ["", "no_such_data_set_at_all"])
 def test_what_is_no_data_set_is_an_error(tfds: Any, tmp_path: Path, dataset: str) -> None:
     with pytest.raises(SourceError, match="TFDS"):
