@@ -6,22 +6,28 @@ First epoch: encoded photos in memory -> uint8 squares of the canvas' size, on a
 libjpeg-turbo decoding the whole photo and nothing else (the "decode-only limit", by simplejpeg);
 Pillow with its shrinking inside of the decoder; OpenCV's own decode and area resize; TensorFlow's
 decode_jpeg and resize in tf.data, without antialiasing.
-Later epochs: canvases in memory -> batches at the end of the feed, for our feed, and for NumPy's
-fancy indexing in the same tf.data pipeline.
+Later epochs, host alone ("gather"): canvases in memory -> batches at the end of the feed, for our
+feed, and for NumPy's fancy indexing in the same tf.data pipeline.
+Later epochs, host and augmentation with the CPU as the device ("epoch"): crop and mirror. Ours: the
+feed and the compiled augmentation. Peer: the steps of FFCV's raw mode, which keeps the pixels of
+every photo as large as it is: crop, area resize, mirror, conversion, out of a memory-mapped file.
 Medians of interleaved rounds; ratios are the medians of each round's ratio. The last column is
 photos a second of processor time, which a busy machine disturbs less.
 """
 
 import argparse
 import dataclasses
+import functools
 import io
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -87,10 +93,14 @@ def decoding(photos: list[bytes], canvas_px: int, threads: int) -> Job:
     }
 
 
-def gathering(data_dir: str, image_px: int, batch: int) -> Job:
-    """Contenders of the later epochs, ours first."""
+def later_epochs(
+    data_dir: str, image_px: int, batch: int, raw_epoch: Callable[[], int]
+) -> dict[str, Job]:
+    """Contenders of the later epochs by job: the host's part, and all of it."""
     from tests.trainer.making import make_recipe, make_stage
     from tfrecords_builder.manifest import load_manifest
+    from trainer.augment.batch import augment_batch
+    from trainer.augment.config import Augmentation
     from trainer.input.canvases import Canvases, CanvasRows, canvas_px_of
     from trainer.input.feed import train_feed
     from trainer.order import Order
@@ -121,17 +131,70 @@ def gathering(data_dir: str, image_px: int, batch: int) -> Job:
     order = Order(seed=0, num_examples=num_rows, batch_size=batch, num_epochs=10_000)
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
 
-    def feed_of(examples: object) -> Callable[[], int]:
+    def feed_of(examples: object, consume: Callable[[Any], object], num: int) -> Callable[[], int]:
         feed = train_feed(strategy, examples, order, plan, 0, 0)
 
         def take() -> int:
-            for _ in range(50):
-                next(feed)
-            return 50 * batch
+            for _ in range(num):
+                consume(next(feed))
+            return num * batch
 
         return take
 
-    return {"ours": feed_of(canvases), "fancy indexing": feed_of(FancyIndexing())}
+    crop_and_mirror = Augmentation(crop_area=(0.3, 1.0), mirror=0.5)
+
+    @tf.function(autograph=False)
+    def augment(batch: Any) -> tf.Tensor:
+        labels = tf.zeros([tf.shape(batch.labels)[0], 1])
+        return augment_batch(
+            batch.canvases, batch.aspects, labels, batch.seeds, crop_and_mirror, image_px
+        )[0]
+
+    def ignore(batch: Any) -> None:
+        """The host's part ends here."""
+
+    return {
+        "gather": {
+            "ours": feed_of(canvases, ignore, 50),
+            "fancy indexing": feed_of(FancyIndexing(), ignore, 50),
+        },
+        "epoch": {
+            "FFCV raw, its steps": raw_epoch,
+            "ours": feed_of(canvases, lambda each: augment(each)[0, 0, 0, 0].numpy(), 5),
+        },
+    }
+
+
+class RawPhotos:
+    """What FFCV's raw mode does with photos in one epoch, without its loader."""
+
+    def __init__(self, photos: list[bytes], file: Path, image_px: int, threads: int):
+        pixels = [simplejpeg.decode_jpeg(photo, "RGB") for photo in photos]
+        self._shapes = [each.shape for each in pixels]
+        self._starts = np.cumsum([0, *(each.size for each in pixels)])
+        file.write_bytes(b"".join(each.tobytes() for each in pixels))
+        self._bytes = np.memmap(file, np.uint8, "r")
+        self._pool = ThreadPoolExecutor(threads)
+        self._image_px = image_px
+
+    def epoch(self, batch: int) -> int:
+        """Prepares every photo once; returns how many."""
+        order = np.random.default_rng(0).permutation(len(self._shapes))
+        results = np.empty((batch, self._image_px, self._image_px, 3), np.float32)
+        for first in range(0, len(order), batch):
+            chosen = order[first : first + batch]
+            list(self._pool.map(self._prepare, chosen, results))
+        return len(order)
+
+    def _prepare(self, index: int, result: np.ndarray) -> None:
+        height, width, _ = shape = self._shapes[index]
+        photo = self._bytes[self._starts[index] : self._starts[index + 1]].reshape(shape)
+        side = (0.3 + 0.7 * ((index * 7) % 10) / 10) ** 0.5
+        rows, columns = int(side * height), int(side * width)
+        top, left = (height - rows) // 2, (width - columns) // 2
+        crop = photo[top : top + rows, left : left + columns]
+        picture = cv2.resize(crop, (self._image_px,) * 2, interpolation=cv2.INTER_AREA)
+        result[:] = picture[:, ::-1] if index % 2 else picture
 
 
 def measure(job: Job, num_rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -167,10 +230,13 @@ def main() -> None:
         f"{threads} cores, {len(photos)} photos of {np.mean([len(p) for p in photos]):,.0f} bytes"
     )
     print(f"{'px':>4} {'':8} {'':28} {'photos/s':>9} {'over first':>10} {'/cpu s':>8}")
+    scratch = tempfile.mkdtemp()
     for image_px in map(int, flags.image_px.split(",")):
+        raw_photos = RawPhotos(photos, Path(scratch) / f"{image_px}.raw", image_px, threads)
+        raw_epoch = functools.partial(raw_photos.epoch, flags.batch)
         jobs = {
             "decode": decoding(photos, canvas_px_of(image_px), threads),
-            "gather": gathering(flags.data, image_px, flags.batch),
+            **later_epochs(flags.data, image_px, flags.batch, raw_epoch),
         }
         for job_name, job in jobs.items():
             found = measure(job, flags.rounds)
