@@ -95,10 +95,13 @@ class VertexClient:
             body["pageToken"] = answer["nextPageToken"]
 
     def run_record(self, job: dict[str, Any]) -> dict[str, Any] | None:
-        """`run.json` of the job's run; None as long as there is none."""
+        """`run.json` of the job's run; None as long as there is none, or for a job without a folder."""
         from urllib.parse import quote
 
-        prefix = job["jobSpec"]["baseOutputDirectory"]["outputUriPrefix"].removeprefix("gs://")
+        output: dict[str, str] = job["jobSpec"].get("baseOutputDirectory", {})
+        prefix = output.get("outputUriPrefix", "").removeprefix("gs://")
+        if not prefix:
+            return None
         bucket, _, folder = prefix.partition("/")
         name = "/".join(part for part in (folder.strip("/"), "checkpoints/run.json") if part)
         base = endpoint("storage", "https://storage.googleapis.com")

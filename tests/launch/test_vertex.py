@@ -232,6 +232,20 @@ def test_status_before_the_first_checkpoint(client):
     assert "  run      nothing written yet" in describe_job(job, client.run_record(job))
 
 
+def test_status_of_a_job_that_was_not_submitted_here(server, client):
+    name = client.create(make_job())["name"]
+    del server.jobs[name]["jobSpec"]["baseOutputDirectory"]
+    job = client.get(name)
+    assert "  run      nothing written yet" in describe_job(job, client.run_record(job))
+
+
+def test_a_run_folder_that_may_not_be_read_names_the_role(server, client):
+    job = client.get(client.create(make_job())["name"])
+    server.faults.append(("GET", "/storage/", 403))
+    with pytest.raises(GoogleError, match=r"storage\.objectViewer"):
+        client.run_record(job)
+
+
 def test_status_explains_exit_code_137():
     job = {
         "displayName": "b5",
