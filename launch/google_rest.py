@@ -14,8 +14,8 @@ _NUM_TRIES = 6
 _TIMEOUT_SECS = 60.0
 _REMEDIES = {
     401: "log in with gcloud auth application-default login",
-    403: "give the account what is missing (roles/aiplatform.user for jobs, logging.viewer for logs, "
-    "storage.objectViewer for the run's folder), and enable the service in the project",
+    403: "give the account the role that it lacks (roles/aiplatform.user for jobs, logging.viewer "
+    "for logs, storage.objectViewer for the run's folder), and enable the service in the project",
     404: "look at project, region and name",
     409: "wait for the other request, or use another name",
     429: "wait, or ask for more quota on the page IAM & Admin > Quotas",

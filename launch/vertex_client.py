@@ -95,7 +95,7 @@ class VertexClient:
             body["pageToken"] = answer["nextPageToken"]
 
     def run_record(self, job: dict[str, Any]) -> dict[str, Any] | None:
-        """`run.json` of the job's run; None as long as there is none, or for a job without a folder."""
+        """`run.json` of the job's run; None as long as there is none, or without a run folder."""
         from urllib.parse import quote
 
         output: dict[str, str] = job["jobSpec"].get("baseOutputDirectory", {})

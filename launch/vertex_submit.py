@@ -1,4 +1,4 @@
-"""Starts a training on Vertex AI.
+r"""Starts a training on Vertex AI.
 
 python -m launch.vertex submit --project=ID --region=us-central1 --bucket=gs://mine/runs/b5 \
     --image=us-central1-docker.pkg.dev/ID/images/staged-trainer-tpu:TAG --accelerator=v5e-8 \
