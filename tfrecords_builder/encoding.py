@@ -205,7 +205,7 @@ def _needed_changes(image: Image.Image) -> list[str]:
 def _orientation(image: Image.Image) -> int:
     """Returns how the photo is to be turned; `UPRIGHT` where nothing says so legibly."""
     try:
-        orientation = image.getexif().get(ORIENTATION_TAG)
+        orientation: int = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
     except Exception:  # Whatever a parser raises for damaged metadata: the pixels may be fine.
         return UPRIGHT
     return orientation if orientation in range(2, 9) else UPRIGHT
