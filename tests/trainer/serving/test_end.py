@@ -1,6 +1,7 @@
 """Starting, being busy, and stopping."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,9 +16,20 @@ from tests.trainer.serving.conftest import StartService
 from tests.trainer.serving.running import REPOSITORY, make_photo, many_scans
 from trainer.serving.decoding import DecoderLimits, DecoderPool
 from trainer.serving.predictor import load_predictor
+from trainer.serving.server import listen
 from trainer.serving.service import Service
 from trainer.serving.settings import ServiceSettings
 from trainer.serving.web_server import make_server
+
+
+def test_the_parts_of_an_answer_do_not_wait_for_each_other():
+    """The body of an answer on a kept connection came 40 ms after its head."""
+    with (
+        listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_sigterm_answers_what_was_taken_and_ends_with_0(start_service: StartService):
