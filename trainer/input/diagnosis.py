@@ -112,9 +112,10 @@ def _advice(
             return "nothing to change"
         slower = need.num_examples / first - need.num_examples / wanted
         cause = "for reading (a local copy of the records may hide it)"
-        if rates.read_per_sec >= wanted:
-            cores = math.ceil(num_cores * wanted / rates.decode_per_sec)
-            cause = f"for decoding ({cores} cores would hide it)"
+        if rates.decode_per_sec <= rates.read_per_sec:
+            cores = math.ceil(num_cores * min(wanted, rates.read_per_sec) / rates.decode_per_sec)
+            part = "" if wanted <= rates.read_per_sec else "most of "
+            cause = f"for decoding ({cores} cores would hide {part}it)"
         return (
             f"nothing to change: only the first epoch waits, {describe_seconds(slower)} in all, "
             f"{cause}"

@@ -51,9 +51,13 @@ def test_kept_canvases_keep_up_and_only_the_first_epoch_waits() -> None:
 def test_cores_are_not_said_to_hide_a_first_epoch_that_waits_for_reading() -> None:
     limit, text = advice({"read_per_sec": 50.0})
     assert limit == "gather"
-    assert "198 s in all" not in text
     assert "3.3 min in all, for reading" in text
     assert "cores" not in text
+
+
+def test_cores_hide_decoding_as_far_as_reading_goes() -> None:
+    _, text = advice({"read_per_sec": 4_000.0})
+    assert "for decoding (8 cores would hide most of it)" in text
 
 
 def test_decoding_each_epoch_asks_for_a_cache_or_cores() -> None:
