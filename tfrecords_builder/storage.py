@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 
 from tfrecords_builder import gcs
+from tfrecords_builder.errors import UserError
 
 GCS_PREFIX = "gs://"
 
@@ -45,6 +46,27 @@ def write_bytes(path: str, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def make_folder_of(path: str) -> None:
+    """Makes the folder that a file is to be written to; called before the work it is the fruit of.
+
+    Raises:
+      UserError: It cannot be made, or nothing can be written to it.
+    """
+    if is_remote(path):
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK) else "no right to write"
+    except OSError as error:
+        reason = error.strerror
+    if reason or os.path.isdir(path):
+        raise UserError(
+            f"{path} cannot be written ({reason or 'it is a folder'}); need the name of a file in "
+            "a folder that can be written to; choose another"
+        )
 
 
 @contextlib.contextmanager

@@ -59,6 +59,8 @@ def main() -> None:
     num_examples = sum(
         manifest.splits[name].num_examples for name in ("train", "val") if name in manifest.splits
     )
+    if FLAGS.json:
+        storage.make_folder_of(FLAGS.json)
     from trainer.devices import require_tensorflow
 
     require_tensorflow()

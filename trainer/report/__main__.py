@@ -45,6 +45,10 @@ def main() -> None:
             f"--run_dir was given {len(run_dirs)} times; need one run, or two to compare; see a "
             "table of many with: python -m trainer.runs list ROOT"
         )
+    name = "report.html" if len(run_dirs) == 1 else "comparison.html"
+    path = values.out or storage.join(run_dirs[-1], name)
+    if values.out:
+        storage.make_folder_of(path)
     require_tensorflow()
     from trainer.report.page import Price, render_page
     from trainer.report.page_run import compare
@@ -73,8 +77,6 @@ def main() -> None:
     if values.price_per_hour is not None:
         price = Price(per_hour=values.price_per_hour, currency=values.currency)
     text = render_page(pages, comparison, price).encode()
-    name = "report.html" if len(pages) == 1 else "comparison.html"
-    path = values.out or storage.join(run_dirs[-1], name)
     storage.write_bytes(path, text)
     print(f"{path}  ({len(text) / 2**20:.1f} MB)")
 
