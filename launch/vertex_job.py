@@ -104,12 +104,17 @@ class VertexJob:
         return "multiworker" if self.num_machines > 1 else self.machine.strategy
 
     def container_arguments(self) -> list[str]:
-        """Of the image, whose entry point is `python -m`; the run folder comes from the service."""
+        """Of the image, whose entry point is `python -m`; the run folder comes from the service.
+
+        The trainer ends where it does not see all that is paid for.
+        """
+        devices = [f"--num_devices={self.machine.num_devices}"]
         return [
             "trainer.task",
             f"--data={self.data}",
             f"--recipe={self.recipe}",
             f"--strategy={self.strategy}",
+            *(devices if self.strategy in ("tpu", "mirrored") else []),
             *self.arguments,
         ]
 

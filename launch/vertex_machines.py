@@ -3,6 +3,7 @@
 Types and TPU topologies as in Google's pages on compute for custom training and on TPU training.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,12 @@ class Machine:
             return None
         count, accelerator = self.priced_as
         return count * USD_PER_HOUR[accelerator]
+
+    @property
+    def num_devices(self) -> int:
+        """GPUs, or cores of the TPU slice."""
+        sides = self.tpu_topology.split("x") if self.tpu_topology else []
+        return math.prod(map(int, sides)) if sides else self.num_gpus
 
     @property
     def is_tpu(self) -> bool:

@@ -105,7 +105,8 @@ def make_strategy(
         name: one of STRATEGIES. `auto` takes a TPU if TPU_NAME or the local TPU is there, several
             workers if TF_CONFIG names them, all GPUs if there are any, else the CPU.
         num_devices: of `mirrored`: how many GPUs, all by default. Where there is no GPU, that many
-            logical CPU devices (to try things out; must be the first use of TensorFlow).
+            logical CPU devices (to try things out; must be the first use of TensorFlow). Of `tpu`:
+            how many cores there must be, any number by default.
         tpu: of `tpu`: local, a name, or grpc://...
 
     Raises:
@@ -132,7 +133,7 @@ def make_strategy(
         return _make_mirrored(len(gpus), num_devices)
     if name == "multiworker":
         return _make_multiworker(len(gpus))
-    return _make_tpu(tpu)
+    return _make_tpu(tpu, num_devices)
 
 
 def describe(strategy: "tf.distribute.Strategy") -> str:
@@ -269,14 +270,21 @@ def _make_multiworker(num_gpus: int) -> "tf.distribute.Strategy":
         ) from error
 
 
-def _make_tpu(tpu: str) -> "tf.distribute.Strategy":
+def _make_tpu(tpu: str, num_devices: int | None) -> "tf.distribute.Strategy":
     import tensorflow as tf
 
     try:
-        return make_tpu_strategy(tpu)
+        strategy = make_tpu_strategy(tpu)
     except (ValueError, tf.errors.OpError, RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise DeviceError(_missing(f"tpu --tpu={tpu}", reason)) from error
+    num_cores = strategy.num_replicas_in_sync
+    if num_devices not in (None, num_cores):
+        raise DeviceError(
+            f"--strategy=tpu with --num_devices={num_devices}: TensorFlow sees {num_cores} cores; "
+            "need all of them in one process; take a slice of one host, or leave --num_devices out"
+        )
+    return strategy
 
 
 def _missing(wanted: str, reason: str) -> str:

@@ -25,7 +25,12 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("recipe", None, "Name of a recipe, see trainer/recipes.", required=True)
 flags.DEFINE_enum("strategy", "auto", STRATEGIES, "What to train on; not there is an error.")
-flags.DEFINE_integer("num_devices", None, "mirrored: how many GPUs (or logical CPU devices).", 1)
+flags.DEFINE_integer(
+    "num_devices",
+    None,
+    "mirrored: how many GPUs (or logical CPU devices); tpu: how many cores there must be.",
+    1,
+)
 flags.DEFINE_string("tpu", "local", "tpu: local, a name, or grpc://HOST:PORT.")
 flags.DEFINE_string(
     "weights", None, "none, imagenet, noisy-student or a path; the recipe's by default."

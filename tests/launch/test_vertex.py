@@ -55,6 +55,22 @@ def test_a_tpu_job_asks_for_its_topology():
     assert "--strategy=tpu" in pool["containerSpec"]["args"]
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "num_devices"), [("v5e-8", 8), ("v5e-32", 32), ("v5e-1", 1), ("a100x8", 8)]
+)
+def test_the_trainer_is_told_how_many_devices_are_paid_for(accelerator, num_devices):
+    (pool,) = make_job(accelerator=accelerator).request()["jobSpec"]["workerPoolSpecs"]
+    assert f"--num_devices={num_devices}" in pool["containerSpec"]["args"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"accelerator": "l4"}, {"accelerator": "t4x2", "num_machines": 2}]
+)
+def test_no_devices_are_counted_where_each_process_takes_its_own(changes):
+    pool = make_job(**changes).request()["jobSpec"]["workerPoolSpecs"][0]
+    assert "--num_devices" not in str(pool["containerSpec"]["args"])
+
+
 def test_several_machines_are_a_chief_and_workers():
     spec = make_job(accelerator="t4x2", num_machines=3).request()["jobSpec"]
     assert [pool["replicaCount"] for pool in spec["workerPoolSpecs"]] == ["1", "2"]

@@ -65,6 +65,15 @@ def test_a_tpu_without_cores_is_an_error_and_not_a_run_on_the_cpu(
         make_strategy("tpu")
 
 
+def test_a_part_of_the_tpu_is_an_error_where_the_whole_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    FakeTpus(monkeypatch, num_cores=4)
+    assert make_strategy("tpu", num_devices=4).num_replicas_in_sync == 4
+    with pytest.raises(DeviceError, match="--num_devices=16: TensorFlow sees 4 cores"):
+        make_strategy("tpu", num_devices=16)
+
+
 @pytest.mark.parametrize(
     ("returncode", "reason"), [(-6, "SIGABRT ends it"), (1, "ImportError: libtpu")]
 )
