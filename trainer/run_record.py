@@ -14,7 +14,7 @@ from tfrecords_builder.manifest import Manifest
 from trainer.errors import RunFolderError
 from trainer.progress import Progress, total_seconds
 from trainer.recipe import Recipe, Stage
-from trainer.whole_files import write_whole
+from trainer.whole_files import write_whole, writing
 
 FILE_NAME = "run.json"
 SCHEMA_VERSION = 1
@@ -136,9 +136,14 @@ def load_run_record(run_dir: str) -> dict[str, Any]:
 
 
 def write_run_record(run_dir: str, record: Mapping[str, Any]) -> None:
-    """Writes `run.json` whole or not at all."""
+    """Writes `run.json` whole or not at all.
+
+    Raises:
+        TrainingError: the disk is full, or may not be written to.
+    """
     path = os.path.join(run_dir, FILE_NAME)
-    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+    with writing(path):
+        write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def _versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainer.making import build_cars, make_recipe
 from tfrecords_builder.manifest import Manifest, load_manifest
-from trainer.errors import RunFolderError
+from trainer.errors import RunFolderError, TrainingError
 from trainer.run_folder import open_run
 from trainer.run_record import (
     RunSettings,
@@ -101,3 +101,9 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderError, match="need a folder to write to"):
         open_with(0, str(tmp_path / "file" / "run"), manifest)
+
+
+def test_a_record_on_a_full_disk_is_a_clear_end(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(TrainingError, match=r"cannot write .*run\.json.*make room"):
+        write_run_record(str(tmp_path / "run"), {})

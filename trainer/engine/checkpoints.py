@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from trainer.engine.tensor_files import BrokenFileError, read_tensors, write_tensors, writing
+from trainer.engine.tensor_files import BrokenFileError, read_tensors, write_tensors
 from trainer.errors import DataError
 from trainer.progress import Progress
-from trainer.whole_files import UNFINISHED, write_whole
+from trainer.whole_files import UNFINISHED, write_whole, writing
 
 FOLDER = "checkpoints"
 _SUFFIX = ".safetensors"

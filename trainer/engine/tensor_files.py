@@ -6,15 +6,14 @@ The format is safetensors: readable elsewhere, and nothing in it can be executed
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 import tensorflow as tf
 
-from trainer.errors import DataError, TrainingError
+from trainer.errors import DataError
 from trainer.whole_files import write_whole
 
 CHECKSUM = "sha256"
@@ -24,18 +23,6 @@ _ALIGNMENT = 8
 
 class BrokenFileError(DataError):
     """A file that was read, but is cut short or was changed."""
-
-
-@contextmanager
-def writing(what: str) -> Iterator[None]:
-    """Raises TrainingError where a disk is full or may not be written to."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        raise TrainingError(
-            f"cannot write {what} ({str(error).splitlines()[0]}); the last checkpoint is intact; "
-            "make room and start the same command again"
-        ) from error
 
 
 def write_tensors(path: str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from tfrecords_builder.manifest import Manifest
 from trainer.engine.stage_state import StageState
-from trainer.engine.tensor_files import read_tensors, write_tensors, writing
+from trainer.engine.tensor_files import read_tensors, write_tensors
 from trainer.plan import StagePlan
 from trainer.progress import EpochRecord
 from trainer.recipe import Recipe
 from trainer.run_record import MODEL_FILE
+from trainer.whole_files import writing
 
 FOLDER = "weights"
 
