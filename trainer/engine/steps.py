@@ -3,7 +3,8 @@
 Under every strategy a training step is the same three parts:
 
     forward + backward on the replica's rows (micro-batches summed; XLA on GPUs)
-    ONE all-reduce (SUM) of gradients, metrics and BatchNorm statistics
+    ONE all-reduce (SUM) of gradients, metrics and BatchNorm statistics; layers of BatchNorm that
+    train sum over the replicas by themselves
     update, the same on every replica
 
 The loss is divided by the weight of the *global* batch, so the gradient does not depend on how
