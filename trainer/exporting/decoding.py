@@ -74,11 +74,22 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
     plain = lambda: tf.cast(  # noqa: E731
         tf.io.decode_image(encoded, channels=3, expand_animations=False), tf.float32
     )
-    cases = [(is_png, lambda: _over_white(tf.io.decode_png(encoded, channels=4)))]
+    cases = [(is_png, lambda: _decode_png(encoded))]
     if hasattr(tf.image, "decode_webp"):
         cases.append((is_webp, lambda: _decode_webp(encoded)))
     photo = tf.case(cases, default=plain, exclusive=True)
     return tf.ensure_shape(photo, [None, None, 3])
+
+
+def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
+    rgba = tf.io.decode_png(encoded, channels=4)
+    # Where there is no transparency TensorFlow fills in the largest value of the file's own depth:
+    # 15 of 255 with a palette of 16 colours, all but invisible.
+    depth = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 24, 1), tf.uint8)[0], tf.int32)
+    filled_in = tf.bitwise.left_shift(1, depth) - 1
+    alpha = tf.cast(rgba[..., 3:], tf.int32)
+    alpha = tf.where(tf.reduce_all(tf.equal(alpha, filled_in)), 255, alpha)
+    return _over_white(tf.concat([rgba[..., :3], tf.cast(alpha, tf.uint8)], axis=-1))
 
 
 def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:

@@ -323,3 +323,23 @@ def test_saved_models_turn_photos_upright(orientation, tmp_path: Path):
     expected = prepare_photo(encoded, contract).pixels.astype(int)
     found = decode_and_prepare(tf.constant([encoded]), contract.geometry, contract.image_px)
     assert np.abs(found.numpy()[0].astype(int) - expected).mean() < 2
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_saved_models_read_palettes_of_any_depth(bits: int, transparent: bool):
+    import tensorflow as tf
+    from PIL import Image
+
+    from tests.trainer.exporting.making import encode, make_contract
+    from trainer.exporting.decoding import decode_and_prepare
+    from trainer.exporting.preparation import prepare_photo
+
+    photo = Image.new("P", (40, 40), 0)
+    photo.putpalette([200, 30, 10, 20, 60, 220])
+    photo.paste(1, (20, 0, 40, 40))
+    encoded = encode(photo, bits=bits, **({"transparency": 1} if transparent else {}))
+    contract = make_contract()
+    expected = prepare_photo(encoded, contract).pixels.astype(int)
+    found = decode_and_prepare(tf.constant([encoded]), contract.geometry, contract.image_px)
+    assert np.abs(found.numpy()[0].astype(int) - expected).max() <= 1
