@@ -1,40 +1,42 @@
 """Photos of a folder as they are, for prediction: no records are built.
 
-Each goes through the builder's encoding, as a photo of a data set does, so the network sees the
-same pixels. What cannot be used is told with its reason.
+Each is found and encoded by the builder, as a photo of a data set is, so the network sees the same
+pixels. What cannot be used is told with its reason.
 """
 
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
 from tfrecords_builder.encoding import EncodingSettings, UnusablePhotoError, encode_photo
-from trainer.errors import DataError
+from tfrecords_builder.errors import UserError
+from tfrecords_builder.sources.photo_files import list_photo_files, read_photo_file
 from trainer.input.canvases import CanvasRows
 from trainer.input.decoding import UndecodableError, decode_canvas
 
 
 class PhotoFolder:
-    """Gathers like `Canvases`; ids are paths below the folder with forward slashes, sorted.
+    """Gathers like `Canvases`; ids are paths below the folder with forward slashes.
 
     Args:
-        folder: every file in and below it is taken for a photo, hidden ones excepted.
+        folder: local or gs://; see `list_photo_files` for what counts as a photo, and the order.
         canvas_px: side of the canvas.
 
     Raises:
-        DataError: no such folder, or no file in it.
+        SourceError: no such folder, or no file in it.
     """
 
     dtype = np.uint8
 
     def __init__(self, folder: str, canvas_px: int):
-        self.ids = list_photos(folder)
+        self._files = list_photo_files(folder)
+        # What holds another letter than of UTF-8 cannot be written to any file, and is refused.
+        names = [file.relative_path.encode("utf-8", "backslashreplace") for file in self._files]
+        self.ids = [name.decode() for name in names]
         self.num_examples = len(self.ids)
         self.canvas_px = canvas_px
-        self._folder = Path(folder)
         self._unusable: dict[int, str] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
@@ -70,31 +72,16 @@ class PhotoFolder:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _decode(self, index: int) -> tuple[np.ndarray, float]:
-        try:
-            data = (self._folder / self.ids[index]).read_bytes()
-            return decode_canvas(encode_photo(data, EncodingSettings()).image, self.canvas_px)
-        except (UnusablePhotoError, UndecodableError, OSError) as error:
-            reason = f"unreadable: {error}" if isinstance(error, OSError) else str(error)
-            with self._lock:
-                self._unusable[index] = reason
-            return np.zeros(self.row_shape, np.uint8), 1.0
-
-
-def list_photos(folder: str) -> list[str]:
-    """Paths of all files in and below a folder, relative to it, sorted; hidden ones left out.
-
-    Raises:
-        DataError: no such folder, or no file in it.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(
-            f"--images={folder} is not a folder; need a folder of photos; check the path"
-        )
-    relative = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    names = [
-        path.as_posix() for path in relative if not any(part.startswith(".") for part in path.parts)
-    ]
-    if not names:
-        raise DataError(f"--images={folder} holds no files; need photos; name another folder")
-    return sorted(names)
+        file = self._files[index]
+        reason = file.refusal
+        if reason is None:
+            try:
+                data = read_photo_file(file.path)
+                return decode_canvas(encode_photo(data, EncodingSettings()).image, self.canvas_px)
+            except (UnusablePhotoError, UndecodableError) as error:
+                reason = str(error)
+            except (UserError, OSError) as error:
+                reason = f"unreadable: {error}"
+        with self._lock:
+            self._unusable[index] = reason
+        return np.zeros(self.row_shape, np.uint8), 1.0

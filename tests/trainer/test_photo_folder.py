@@ -1,5 +1,6 @@
 """Photos of a folder: the same pixels as through records, and nothing silent."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 from PIL import Image
 
 from tfrecords_builder.manifest import load_manifest
-from trainer.errors import DataError
+from tfrecords_builder.sources.photo_files import SourceError
 from trainer.input.canvases import Canvases
-from trainer.photo_folder import PhotoFolder, list_photos
+from trainer.photo_folder import PhotoFolder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -67,7 +68,9 @@ def test_ids_are_sorted_paths_and_hidden_files_are_none(folder: Path) -> None:
     (folder / ".cache").mkdir()
     (folder / ".cache/thumb.jpg").write_bytes(b"x")
     names = ["a/grey.jpg", "a/wide.jpg", "b/tall.png", "b/turned.jpg"]
-    assert list_photos(str(folder)) == names
+    photos = PhotoFolder(str(folder), 16)
+    photos.close()
+    assert photos.ids == names
 
 
 def test_unusable_photos_are_told_with_the_reason(folder: Path) -> None:
@@ -83,7 +86,23 @@ def test_unusable_photos_are_told_with_the_reason(folder: Path) -> None:
     assert rows.images.shape == (6, 16, 16, 3)
 
 
-@pytest.mark.parametrize(("name", "message"), [("none", "not a folder"), ("", "holds no files")])
+def test_files_that_must_not_be_read_are_told_under_a_name_that_can_be_written(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outside.jpg").write_bytes((folder / "a/wide.jpg").read_bytes())
+    (folder / "link.jpg").symlink_to(tmp_path / "outside.jpg")
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes((folder / "a/wide.jpg").read_bytes())
+    photos = PhotoFolder(str(folder), 16)
+    photos.gather(np.arange(photos.num_examples))
+    photos.close()
+    reasons = {photos.ids[row]: reason for row, reason in photos.unusable.items()}
+    assert reasons == {
+        r"caf\udce9.jpg": "file name is not printable UTF-8 text",
+        "link.jpg": "symbolic link that leads out of the photo folder or to nothing",
+    }
+
+
+@pytest.mark.parametrize(("name", "message"), [("none", "does not exist"), ("", "holds no photo")])
 def test_folder_without_photos_is_an_error(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(SourceError, match=message):
         PhotoFolder(str(tmp_path / name), 16)
