@@ -1,5 +1,6 @@
 """Photos of a folder: the same pixels as through records, and nothing silent."""
 
+import gc as garbage
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tfrecords_builder.gcs_server import GcsServer
+from tfrecords_builder import gcs
 from tfrecords_builder.manifest import load_manifest
 from tfrecords_builder.sources.photo_files import SourceError
 from trainer.input.canvases import Canvases
@@ -100,6 +103,31 @@ def test_files_that_must_not_be_read_are_told_under_a_name_that_can_be_written(
         r"caf\udce9.jpg": "file name is not printable UTF-8 text",
         "link.jpg": "symbolic link that leads out of the photo folder or to nothing",
     }
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # The client's open sockets.
+def test_photos_of_a_bucket_are_those_of_the_local_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("google.cloud.storage")
+    server = GcsServer()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    gcs._client.cache_clear()
+    rows = []
+    for path in folder.rglob("*.*"):
+        server.put(f"bucket/photos/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    for where in (str(folder), "gs://bucket/photos"):
+        photos = PhotoFolder(where, 16)
+        rows.append((photos.ids, photos.gather(np.arange(4)).images, photos.unusable))
+        photos.close()
+    gcs._client()._http.close()
+    gcs._client.cache_clear()
+    garbage.collect()  # Sockets that are still open are this test's, not the next one's.
+    server.shutdown()
+    server.server_close()
+    assert rows[0][0] == rows[1][0]
+    np.testing.assert_array_equal(rows[0][1], rows[1][1])
+    assert rows[1][2] == {}
 
 
 @pytest.mark.parametrize(("name", "message"), [("none", "does not exist"), ("", "holds no photo")])
