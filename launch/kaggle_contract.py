@@ -17,6 +17,10 @@ SESSION_FILE = "session.json"
 """Beside it: how the session ended, and the checksum of every file."""
 STATE_FILE = "state.json"
 """In a data set: the files of the session before, with checksums."""
+STRATEGIES = {"tpu": "tpu", "gpu": "mirrored", "cpu": "cpu"}
+"""Of trainer.task, by accelerator."""
+NUM_DEVICES = {"tpu": 8, "gpu": 2, "cpu": 1}
+"""That TensorFlow must see."""
 WEIGHTS_SUFFIX = ".safetensors"
 """Of checkpoints and models."""
 

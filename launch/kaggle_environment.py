@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from launch.kaggle_contract import NUM_DEVICES
 from launch.kaggle_input import SessionError
 
 PROOF_TIMEOUT_SECS = 300
@@ -17,7 +18,6 @@ JOB_START_VARIABLE = "TRAINER_JOB_START"
 KINDS = {"tpu": "TPU", "gpu": "GPU", "cpu": "CPU"}
 """TensorFlow's name of the devices of each accelerator."""
 
-_NUM_DEVICES = {"tpu": 8, "gpu": 2}
 _PROOF = """
 import json, sys
 import tensorflow as tf
@@ -88,9 +88,9 @@ class TrainingEnvironment:
         Raises:
           SessionError: Fewer than there should be.
         """
-        if self._accelerator not in _NUM_DEVICES:
+        if self._accelerator == "cpu":
             return
-        kind, wanted = KINDS[self._accelerator], _NUM_DEVICES[self._accelerator]
+        kind, wanted = KINDS[self._accelerator], NUM_DEVICES[self._accelerator]
         try:
             done = subprocess.run(
                 [str(self._python), "-c", _PROOF, kind],

@@ -16,6 +16,7 @@ from launch.kaggle_contract import (
     RUN_FOLDER,
     SESSION_FILE,
     STATE_FILE,
+    STRATEGIES,
     WEIGHTS_SUFFIX,
     KernelSettings,
     sha256_of,
@@ -23,8 +24,6 @@ from launch.kaggle_contract import (
 from launch.kaggle_environment import KINDS, TrainingEnvironment, say
 from launch.kaggle_input import AttachedInput, SessionError
 from tfrecords_builder.errors import UserError
-
-_STRATEGIES = {"tpu": "tpu", "gpu": "mirrored", "cpu": "cpu"}
 
 
 def run(root: str, settings: Mapping[str, Any], started: float) -> int:
@@ -76,7 +75,7 @@ class Session:
             f"--data={self._records()}",
             f"--run_dir={self.run_dir}",
             f"--recipe={settings.recipe}",
-            f"--strategy={_STRATEGIES[settings.accelerator]}",
+            f"--strategy={STRATEGIES[settings.accelerator]}",
             f"--deadline={settings.deadline}",
             *settings.trainer_flags,
         )

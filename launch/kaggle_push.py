@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from launch.kaggle_client import Kernels, connect, print_line
+from launch.kaggle_contract import NUM_DEVICES, STRATEGIES
 from launch.kaggle_datasets import Datasets
 from launch.kaggle_package import MAX_SCRIPT_BYTES, make_script
 from launch.kaggle_record import (
@@ -28,6 +29,7 @@ from launch.kaggle_record import (
 )
 from launch.kaggle_request import PushRequest
 from launch.kaggle_session import session_settings, start_session
+from launch.trainer_flags import check_trainer_flags
 
 
 def define_flags() -> None:
@@ -62,6 +64,14 @@ def main(arguments: Sequence[str]) -> None:
         competitions=tuple(values.competition),
         datasets=tuple(values.dataset),
         data_dir=Path(values.data) if values.data else None,
+    )
+    check_trainer_flags(
+        [
+            *("--data=DATA", f"--run_dir={run_dir}", f"--recipe={request.recipe}"),
+            f"--strategy={STRATEGIES[request.accelerator]}",
+            *request.trainer_flags,
+        ],
+        NUM_DEVICES[request.accelerator],
     )
     if values.dry_run:
         _describe(request)

@@ -103,6 +103,11 @@ class VertexJob:
         """Of `trainer.task` on these machines."""
         return "multiworker" if self.num_machines > 1 else self.machine.strategy
 
+    @property
+    def num_replicas(self) -> int:
+        """How many devices train together."""
+        return self.num_machines * max(1, self.machine.num_devices)
+
     def container_arguments(self) -> list[str]:
         """Of the image, whose entry point is `python -m`; the run folder comes from the service.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from launch.trainer_flags import check_trainer_flags
 from launch.vertex_job import CAPACITIES, VertexJob
 from launch.vertex_machines import MACHINES
 
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str]) -> None:
         recipe=FLAGS.recipe,
         arguments=tuple(arguments),
     )
+    _, *flags_of_trainer = job.container_arguments()
+    check_trainer_flags([f"--run_dir={job.bucket}", *flags_of_trainer], job.num_replicas)
     if FLAGS.dry_run:
         print(json.dumps(job.request(), indent=2))
         print(f"\n# with jobSpec of the above in job.json:\n{job.gcloud_line()}")

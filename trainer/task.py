@@ -14,6 +14,7 @@ from trainer.recipe import PRECISIONS
 
 if TYPE_CHECKING:
     from trainer.auto_submit import AutoSubmit
+    from trainer.session_options import SessionOptions
 
 FLAGS = flags.FLAGS
 
@@ -81,39 +82,42 @@ def main() -> None:
 
     stop = StopSignal(parse_duration(FLAGS.deadline) if FLAGS.deadline else None)
     stop.hold()
-    from trainer.session_options import SessionOptions
     from trainer.train import train
 
-    train(
-        SessionOptions(
-            data_dir=FLAGS.data,
-            run_dir=_run_dir(),
-            recipe_name=FLAGS.recipe,
-            overrides=tuple(FLAGS.set),
-            weights=FLAGS.weights,
-            precision=FLAGS.precision,
-            strategy=FLAGS.strategy,
-            num_devices=FLAGS.num_devices,
-            tpu=FLAGS.tpu,
-            seed=FLAGS.seed,
-            batch_scaling=FLAGS.batch_scaling,
-            cache=FLAGS.cache,
-            xla=FLAGS.xla,
-            deadline=FLAGS.deadline,
-            checkpoint_every=FLAGS.checkpoint_every,
-            max_rollbacks=FLAGS.max_rollbacks,
-            rehearse=FLAGS.rehearse,
-            rehearse_only=FLAGS.rehearse_only,
-            preview=FLAGS.preview,
-            allow_changes=FLAGS.allow_changes,
-            quiet=FLAGS.quiet,
-            verbose=FLAGS.verbose,
-            profile=FLAGS.profile,
-            auto_submit=_auto_submit(),
-            rate_scaling=FLAGS.rate_scaling,
-            deterministic=FLAGS.deterministic,
-        ),
-        stop,
+    train(session_options(), stop)
+
+
+def session_options() -> "SessionOptions":
+    """What the flags ask for."""
+    from trainer.session_options import SessionOptions
+
+    return SessionOptions(
+        data_dir=FLAGS.data,
+        run_dir=_run_dir(),
+        recipe_name=FLAGS.recipe,
+        overrides=tuple(FLAGS.set),
+        weights=FLAGS.weights,
+        precision=FLAGS.precision,
+        strategy=FLAGS.strategy,
+        num_devices=FLAGS.num_devices,
+        tpu=FLAGS.tpu,
+        seed=FLAGS.seed,
+        batch_scaling=FLAGS.batch_scaling,
+        cache=FLAGS.cache,
+        xla=FLAGS.xla,
+        deadline=FLAGS.deadline,
+        checkpoint_every=FLAGS.checkpoint_every,
+        max_rollbacks=FLAGS.max_rollbacks,
+        rehearse=FLAGS.rehearse,
+        rehearse_only=FLAGS.rehearse_only,
+        preview=FLAGS.preview,
+        allow_changes=FLAGS.allow_changes,
+        quiet=FLAGS.quiet,
+        verbose=FLAGS.verbose,
+        profile=FLAGS.profile,
+        auto_submit=_auto_submit(),
+        rate_scaling=FLAGS.rate_scaling,
+        deterministic=FLAGS.deterministic,
     )
 
 

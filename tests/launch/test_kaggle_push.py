@@ -1,6 +1,8 @@
 """Pushing through the real client, to a stand-in of Kaggle that fails in every way."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -360,6 +362,27 @@ def test_mistake_is_told_before_anything_is_sent(
 ) -> None:
     with pytest.raises(UserError, match=message):
         dataclasses.replace(request_, **changes)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [("--wieghts=none", "wieghts"), ("--set=stages.heat.epochs=2", "heat")],
+)
+def test_flag_that_the_trainer_would_refuse_over_there_is_refused_here(
+    tmp_path: Path, flag: str, message: str
+) -> None:
+    push_flags = ("push", f"--run_dir={tmp_path}", "--recipe=demo", "--competition=cars")
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.kaggle", *push_flags, "--dry_run", "--", flag],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "trainer.task would not start" in done.stderr
+    assert message in done.stderr
+    assert done.stdout == ""
 
 
 def test_folder_that_was_never_pushed_from_says_what_to_do(tmp_path: Path) -> None:

@@ -338,6 +338,26 @@ def test_a_job_that_failed_is_gone_on_with(server, tmp_path):
     assert server.num_created == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe=ford_vs_ferarri"], "mean 'ford_vs_ferrari'"),
+        (["--", "--wieghts=none"], "wieghts"),
+        (["--", "--set=stages.heat.epochs=2"], "heat"),
+        (["--", "--precision=half"], "precision"),
+        (["--", "--checkpoint_every=soon"], "soon"),
+        (["--accelerator=v5e-32"], "smaller than the 32 replicas"),
+    ],
+)
+def test_a_mistake_is_told_before_a_machine_is_paid_for(server, tmp_path, arguments, message):
+    done = command(*SUBMIT, *arguments, variables=environment(server, tmp_path))
+    assert done.returncode == 2
+    assert "trainer.task would not start" in done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert server.requests == []
+
+
 def test_a_dry_run_sends_nothing_and_shows_no_secret(server, tmp_path):
     variables = environment(server, tmp_path)
     done = command(*SUBMIT, "--dry_run", variables=variables)
