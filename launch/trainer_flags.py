@@ -3,22 +3,27 @@
 A process of its own: the launching command has flags of the same names.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from tfrecords_builder import command_line
 from tfrecords_builder.errors import UserError
 
+if TYPE_CHECKING:
+    from trainer.recipe import Recipe
+
 _ANY_NUM_EXAMPLES = 10_000
 
 
 def check_trainer_flags(arguments: Sequence[str], num_replicas: int) -> None:
-    """Checks that trainer.task understands its flags and that the recipe can be divided.
+    """Checks that trainer.task understands its flags, and that the recipe suits the machine.
 
-    Takes about half a second; looks at no data and no weights.
+    Takes about half a second; looks at no data.
 
     Args:
         arguments: of trainer.task, all of them.
@@ -44,13 +49,28 @@ def main() -> None:
     options = session_options()
     for duration in (options.deadline, options.checkpoint_every):
         parse_duration(duration or "0s")
+    recipe = resolve_recipe(options)
+    _check_weights(recipe)
     plan_stages(
-        resolve_recipe(options),
+        recipe,
         num_examples=_ANY_NUM_EXAMPLES,
         num_replicas=flags.FLAGS.num_replicas,
         batch_scaling=options.batch_scaling,
         rate_scaling=options.rate_scaling,
     )
+
+
+def _check_weights(recipe: "Recipe") -> None:
+    from trainer.weights import check_weights
+    from trainer.weights.published import NAMES
+
+    if recipe.weights in NAMES:
+        check_weights(recipe.weights, recipe.backbone)
+    elif os.path.exists(os.path.expanduser(recipe.weights)):
+        raise UserError(
+            f"--weights={recipe.weights} is on this machine; need weights that the other one can "
+            "read; copy them to gs://, or attach them as a data set and give their path over there"
+        )
 
 
 if __name__ == "__main__":

@@ -366,7 +366,12 @@ def test_mistake_is_told_before_anything_is_sent(
 
 @pytest.mark.parametrize(
     ("flag", "message"),
-    [("--wieghts=none", "wieghts"), ("--set=stages.heat.epochs=2", "heat")],
+    [
+        ("--wieghts=none", "wieghts"),
+        ("--set=stages.heat.epochs=2", "heat"),
+        ("--weights=noisy-student", "Tiny"),
+        (f"--weights={__file__}", "is on this machine"),
+    ],
 )
 def test_flag_that_the_trainer_would_refuse_over_there_is_refused_here(
     tmp_path: Path, flag: str, message: str
