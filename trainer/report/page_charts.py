@@ -153,10 +153,10 @@ def confusion_chart(
 
 
 def _text_px(text: str) -> float:
-    """About how wide small letters are; those of Chinese, Japanese and Korean are the widest."""
+    """How wide text is at most, about; letters of Chinese, Japanese and Korean are squares."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    capital = sum(letter.isupper() for letter in text)
-    return 11 * wide + 8 * capital + 6.2 * (len(text) - wide - capital)
+    broad = sum(letter.isupper() or letter in "<>=+%@&mw" for letter in text)
+    return 11 * wide + 8.5 * broad + 6.6 * (len(text) - wide - broad)
 
 
 def _axes(ticks: Sequence[float], low: float, high: float) -> list[str]:
