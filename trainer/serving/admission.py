@@ -44,7 +44,12 @@ class Admission:
         self.held_bytes = 0
         self.given_up = 0
         """Photos that were let in and never got an answer, because the service ended."""
+        self._expected: dict[str, float] = {}
         self._paces: dict[str, float] = {}
+
+    def expect(self, stage: str, seconds_per_photo: float) -> None:
+        """Counts until the stage has had its first photo."""
+        self._expected[stage] = seconds_per_photo
 
     def learn(self, stage: str, seconds_per_photo: float) -> None:
         """What photos pass one after the other (decoders, network) took so long for one."""
@@ -54,7 +59,7 @@ class Admission:
     @property
     def seconds_per_photo(self) -> float:
         """Between two answers of a busy service: the pace of its slowest stage; 0 if unknown."""
-        return max(self._paces.values(), default=0.0)
+        return max((self._expected | self._paces).values(), default=0.0)
 
     def check(self, num_photos: int = 1) -> None:
         """Raises FullError if so many photos would not be let in now.

@@ -20,9 +20,15 @@ class Metrics:
     Args:
         max_batch: of the network.
         photos_inside: tells how many photos are accepted and not yet answered.
+        seconds_per_photo: tells the pace by which photos are let in.
     """
 
-    def __init__(self, max_batch: int, photos_inside: Callable[[], int]):
+    def __init__(
+        self,
+        max_batch: int,
+        photos_inside: Callable[[], int],
+        seconds_per_photo: Callable[[], float],
+    ):
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._requests = Counter(
@@ -52,6 +58,10 @@ class Metrics:
         )
         inside = Gauge("serve_queue_photos", "Accepted, not yet answered", registry=self.registry)
         inside.set_function(photos_inside)
+        pace = Gauge(
+            "serve_seconds_per_photo", "Of the slowest stage, expected", registry=self.registry
+        )
+        pace.set_function(seconds_per_photo)
 
     def count_request(self, path: str, status: int, seconds: float) -> None:
         """A request is over."""

@@ -1,6 +1,7 @@
 """An exported file in its runtime: pixels to probabilities."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,12 +112,15 @@ class OnnxPredictor:
         )
 
 
-def load_predictor(path: Path, threads: int) -> Predictor:
+def load_predictor(path: Path, threads: int) -> tuple[Predictor, float]:
     """Opens a file and runs it once, on black pixels.
 
     Args:
         path: of a .tflite or .onnx file.
         threads: > 0.
+
+    Returns:
+        The file in its runtime, and the seconds of that run, which no later one will need.
 
     Raises:
         ContractError, ModelError: it cannot be served, or it does not answer as its contract says.
@@ -126,6 +130,7 @@ def load_predictor(path: Path, threads: int) -> Predictor:
     )
     contract = predictor.contract
     black = np.zeros((1, contract.image_px, contract.image_px, 3), np.uint8)
+    started = time.monotonic()
     try:
         shape = predictor.predict(black).probabilities.shape
     except (ValueError, RuntimeError, KeyError) as error:
@@ -135,7 +140,7 @@ def load_predictor(path: Path, threads: int) -> Predictor:
             f"{path} answers {shape} to one photo but names {len(contract.classes)} classes; need "
             "one probability a class; export the run again"
         )
-    return predictor
+    return predictor, time.monotonic() - started
 
 
 def find_model(model: str) -> Path:

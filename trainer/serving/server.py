@@ -53,7 +53,10 @@ async def _serve(
         from trainer.serving.service import Service
         from trainer.serving.web_server import make_server
 
-        service = Service(await loading, decoders, settings)
+        predictor, seconds = await loading
+        service = Service(predictor, decoders, settings)
+        # Else a first crowd would be let in whole, however slow the machine.
+        service.admission.expect("network", seconds)
         server = make_server(service, access_log)
         host, port = listening.getsockname()[:2]
         described = service.model

@@ -33,7 +33,11 @@ class Service:
             max_held_bytes=settings.max_held_bytes,
             timeout_s=settings.timeout_s,
         )
-        self.metrics = Metrics(settings.max_batch, lambda: self.admission.photos)
+        self.metrics = Metrics(
+            settings.max_batch,
+            lambda: self.admission.photos,
+            lambda: self.admission.seconds_per_photo,
+        )
         self._batcher = Batcher(
             predictor,
             max_batch=settings.max_batch,

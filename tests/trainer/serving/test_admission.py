@@ -29,6 +29,14 @@ def test_the_door_closes_when_waiting_would_take_half_of_the_time_limit():
     assert caught.value.retry_after == 3
 
 
+def test_an_expectation_holds_until_something_is_known():
+    admission = make_admission()
+    admission.expect("network", 7)
+    assert admission.seconds_per_photo == 7
+    admission.learn("network", 0.5)
+    assert admission.seconds_per_photo == 0.5
+
+
 def test_an_empty_house_takes_a_slow_photo():
     admission = make_admission()
     admission.learn("network", 1000)

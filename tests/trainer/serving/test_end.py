@@ -79,7 +79,8 @@ def test_photos_that_take_long_to_decode_close_the_door_too(start_service: Start
 def test_a_signal_before_it_listens_ends_it(colour_model: Path):
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     limits = DecoderLimits(max_pixels=1, decoder_mb=1, timeout_s=1)
-    service = Service(load_predictor(colour_model, 1), DecoderPool(limits, 1), ServiceSettings())
+    predictor, _ = load_predictor(colour_model, 1)
+    service = Service(predictor, DecoderPool(limits, 1), ServiceSettings())
     try:
         server = make_server(service, access_log=False)
         signal.raise_signal(signal.SIGTERM)

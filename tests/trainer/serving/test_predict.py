@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.trainer.serving.conftest import StartService
 from tests.trainer.serving.running import CLASSES, RunningService, make_photo
 
 
@@ -77,6 +78,11 @@ def test_metrics_count_requests_photos_and_batches(service: RunningService):
     assert service.metric(name) == before[0] + 1
     assert service.metric("serve_batch_photos_count") == before[1] + 1
     assert service.metric("serve_queue_photos") == 0
+
+
+def test_how_long_a_photo_takes_is_known_before_the_first_one(start_service: StartService):
+    """Else a first crowd is let in whole on a machine that cannot answer it in time."""
+    assert 0 < start_service().metric("serve_seconds_per_photo") < 10
 
 
 @pytest.mark.parametrize(
