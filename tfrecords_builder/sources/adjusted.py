@@ -104,9 +104,24 @@ def _tie_together(listing: Listing, path: str) -> Listing:
     )
     _check_known(table.ids, listing, path)
     groups = dict(zip(table.ids, table.labels, strict=True))
-    photos = tuple(
-        dataclasses.replace(photo, group=groups.get(photo.id, photo.group))
-        for photo in listing.photos
-    )
+    parents: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while group in parents:
+            group = parents[group]
+        return group
+
+    # A photo that has a group already, of the source, joins the two.
+    for photo in listing.photos:
+        if photo.group is not None and photo.id in groups:
+            one, other = root(groups[photo.id]), root(photo.group)
+            if one != other:
+                parents[one] = other
+
+    def tied(photo: Photo) -> Photo:
+        group = groups.get(photo.id, photo.group)
+        return photo if group is None else dataclasses.replace(photo, group=root(group))
+
+    photos = tuple(map(tied, listing.photos))
     adjustments = {**listing.adjustments, "groups": path}
     return dataclasses.replace(listing, photos=photos, adjustments=adjustments)

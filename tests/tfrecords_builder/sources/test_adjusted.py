@@ -59,6 +59,26 @@ def test_a_table_ties_photos_together(tmp_path: Path) -> None:
     assert source.read(photo) == (tmp_path / "photos" / "a" / "0.jpg").read_bytes()
 
 
+def test_a_table_of_groups_takes_no_photo_out_of_the_group_of_its_source(tmp_path: Path) -> None:
+    groups = {"1": "one car", "2": "one car", "3": None, "4": "another", "5": "another", "6": "x"}
+    photos = tuple(
+        Photo(id=name, class_name="c", locator="", group=group) for name, group in groups.items()
+    )
+
+    class Table:
+        def list_photos(self) -> Listing:
+            return Listing(photos=photos)
+
+        def read(self, photo: Photo) -> bytes:
+            raise AssertionError("listing reads no photo")
+
+    (tmp_path / "groups.csv").write_text("id,group\n1,alike\n3,alike\n5,same\n2,same\n")
+    source = AdjustedSource(source=Table(), groups=str(tmp_path / "groups.csv"))
+    found = {photo.id: photo.group for photo in source.list_photos().photos}
+    assert len({found[name] for name in "12345"}) == 1
+    assert found["6"] == "x"
+
+
 def test_a_group_of_no_photo_is_an_error(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", {"a": 2, "b": 2})
     (tmp_path / "groups.csv").write_text("id,group\na/0.jpg,burst\n1.jpg,burst\n")
