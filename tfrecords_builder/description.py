@@ -102,7 +102,7 @@ def _sample_order(listing: Listing) -> dict[str, int]:
 def records_table(reports: Iterable[ShardReport]) -> str:
     """Returns the text of `records.csv`: where every photo is and what was done to it."""
     header = ("split", "file", "id", "label", "width", "height", "fate", "changes", "locator")
-    return _table(
+    return csv_text(
         header,
         (
             (
@@ -125,10 +125,11 @@ def records_table(reports: Iterable[ShardReport]) -> str:
 def quarantine_table(quarantined: Iterable[Quarantined]) -> str:
     """Returns the text of `quarantine.csv`: every photo left out, and why."""
     rows = ((row.id, row.locator, row.reason) for row in quarantined)
-    return _table(("id", "locator", "reason"), rows)
+    return csv_text(("id", "locator", "reason"), rows)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Returns the text of a CSV file, the same on every system."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

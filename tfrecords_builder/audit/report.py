@@ -1,8 +1,6 @@
 """The audit's results as JSON, as one HTML page, and as tables that feed the next build."""
 
 import base64
-import csv
-import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +9,7 @@ from typing import Any
 
 from tfrecords_builder.audit.duplicates import DuplicateGroup
 from tfrecords_builder.audit.inspection import PhotoFacts
+from tfrecords_builder.description import csv_text
 
 MAX_GROUPS_SHOWN = 200
 MAX_MEMBERS_SHOWN = 12
@@ -104,7 +103,7 @@ def exclusion_table(photos: Sequence[PhotoFacts]) -> str:
                 reasons.setdefault(photo.id, f"copy of {keep.id}")
     in_test = {photo.id for photo in photos if photo.split == "test"}
     rows = [(name, reason) for name, reason in reasons.items() if name not in in_test]
-    return _table(("id", "reason"), rows)
+    return csv_text(("id", "reason"), rows)
 
 
 def group_table(groups: Iterable[DuplicateGroup]) -> str:
@@ -114,7 +113,7 @@ def group_table(groups: Iterable[DuplicateGroup]) -> str:
         for number, group in enumerate(groups)
         for photo in group.members
     ]
-    return _table(("id", "group"), rows)
+    return csv_text(("id", "group"), rows)
 
 
 def _class_counts(photos: Iterable[PhotoFacts]) -> dict[str, dict[str, int]]:
@@ -142,11 +141,3 @@ def _group(group: DuplicateGroup) -> dict[str, Any]:
             for photo in group.members
         ],
     }
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
