@@ -155,14 +155,19 @@ def check_settings(environment: Mapping[str, str], versions: Mapping[str, str]) 
 
 
 def check_versions(versions: Mapping[str, str], wanted: Mapping[str, str], source: str) -> Finding:
-    """What is installed is what a lock, or a run's record, names; absent packages do not count."""
+    """What is installed is what a lock, or a run's record, names; absent packages do not count.
+
+    All builds of TensorFlow count as one package: a run goes on with another one.
+    """
     if not wanted:
         return Finding(status=SKIPPED, found=f"no versions to compare with ({source})")
-    differing = [
-        f"{name} {versions[name]} (there {version})"
-        for name, version in sorted(wanted.items())
-        if name in versions and versions[name].partition("+")[0] != version.partition("+")[0]
-    ]
+    here = next((build for build in BUILDS if build in versions), "")
+    differing = []
+    for name, version in sorted(wanted.items()):
+        found = here if name in BUILDS and name not in versions else name
+        if found in versions and _public(versions[found]) != _public(version):
+            there = version if found == name else f"{name} {version}"
+            differing.append(f"{found} {versions[found]} (there {there})")
     if not differing:
         return Finding(status=OK, found=f"as in {source}")
     more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
@@ -201,6 +206,10 @@ def _applies(marker: str, python: tuple[int, int]) -> bool:
         if (python < border) != (operator == "<"):
             return False
     return True
+
+
+def _public(version: str) -> str:
+    return version.partition("+")[0]
 
 
 def _normalized(name: str) -> str:

@@ -77,6 +77,14 @@ def test_versions_that_differ_are_named() -> None:
     assert "keras 3.12.0 (there 3.15.1)" in other.found
 
 
+def test_another_build_of_tensorflow_is_compared_by_its_version() -> None:
+    wanted = {"tensorflow-cpu": "2.21.0"}
+    older = software.check_versions({"tensorflow": "2.19.1"}, wanted, "run.json")
+    assert older.status == WARNING
+    assert "tensorflow 2.19.1 (there tensorflow-cpu 2.21.0)" in older.found
+    assert software.check_versions({"tensorflow": "2.21.0"}, wanted, "run.json").status == OK
+
+
 @pytest.mark.parametrize("environment", [{"KERAS_BACKEND": "torch"}, {"TF_USE_LEGACY_KERAS": "1"}])
 def test_variables_that_replace_keras_are_failures(environment) -> None:
     assert software.check_settings(environment, {}).status == FAILURE
