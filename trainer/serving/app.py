@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 
 from trainer.serving import prediction_path
 from trainer.serving.measured import Measured
-from trainer.serving.refusals import Problem, RefusalError, add_refusals
+from trainer.serving.refusals import RefusalError, add_refusals, describe_refusals
 from trainer.serving.service import Service
 
 PAGES = Path(__file__).resolve().parent / "pages"
@@ -79,7 +79,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         """The process answers."""
         return "ok\n"
 
-    @app.get("/readyz", response_class=PlainTextResponse, responses={503: {"model": Problem}})
+    @app.get("/readyz", response_class=PlainTextResponse, responses=describe_refusals(503))
     async def readyz() -> str:
         """The model is loaded and the service is not about to stop."""
         if service.draining:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from trainer.serving.answers import MOST_MAPS, PredictAnswer
 from trainer.serving.photos import BodyReader, JsonPhoto
-from trainer.serving.refusals import CLIENT_LEFT, TITLES, Problem, RefusalError
+from trainer.serving.refusals import CLIENT_LEFT, RefusalError, describe_refusals
 from trainer.serving.service import Service
 
 PATH = "/v1/predict"
@@ -40,16 +40,12 @@ _BODY: dict[str, Any] = {
 def add_predict(app: FastAPI, service: Service) -> None:
     """Adds the path to an application."""
     num_classes = len(service.contract.classes)
-    refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": Problem, "description": TITLES[status]}
-        for status in (400, 408, 413, 415, 422, 429, 503)
-    }
 
     @app.post(
         PATH,
         response_model=PredictAnswer,
         response_model_exclude_none=True,
-        responses=refusals,
+        responses=describe_refusals(400, 408, 413, 415, 422, 429, 503),
         openapi_extra={"requestBody": _BODY},
     )
     async def predict(

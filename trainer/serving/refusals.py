@@ -1,5 +1,7 @@
 """How the service says no: a status of HTTP with a reason, as RFC 9457 has it."""
 
+from typing import Any
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -53,6 +55,15 @@ def refuse(status: int, detail: str, retry_after: int | None = None) -> JSONResp
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     problem = Problem(title=TITLES[status], status=status, detail=detail)
     return JSONResponse(problem.model_dump(), status, headers, media_type=MEDIA_TYPE)
+
+
+def describe_refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: the refusals of a path."""
+    schema = Problem.model_json_schema()
+    return {
+        status: {"description": TITLES[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
 
 
 def add_refusals(app: FastAPI) -> None:

@@ -104,6 +104,15 @@ def test_every_reference_of_the_openapi_document_leads_somewhere(service: Runnin
             place = place[name]
 
 
+def test_refusals_are_described_as_they_come(service: RunningService):
+    paths = service.client.get(f"{service.url}/openapi.json").json()["paths"]
+    responses = paths["/v1/predict"]["post"]["responses"]
+    assert set(responses) == {"200", "400", "408", "413", "415", "422", "429", "503"}
+    for status, response in responses.items():
+        kind = "application/json" if status == "200" else "application/problem+json"
+        assert list(response["content"]) == [kind], status
+
+
 def test_pages_name_no_other_host(service: RunningService):
     for path in ("/", "/docs", "/pages/page.css", "/pages/page.js", "/pages/docs.js"):
         assert "//" not in service.client.get(service.url + path).text.replace("// ", ""), path
