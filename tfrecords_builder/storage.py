@@ -61,7 +61,7 @@ def make_folder_of(path: str) -> None:
         os.makedirs(folder, exist_ok=True)
         reason = "" if os.access(folder, os.W_OK) else "no right to write"
     except OSError as error:
-        reason = error.strerror
+        reason = error.strerror or str(error)
     if reason or os.path.isdir(path):
         raise UserError(
             f"{path} cannot be written ({reason or 'it is a folder'}); need the name of a file in "

@@ -1,7 +1,6 @@
 """Audits a source: every photo inspected by workers, duplicates found, results written."""
 
 import itertools
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -60,9 +59,10 @@ def audit(
       The content of audit.json.
 
     Raises:
-      UserError: the source cannot be listed.
+      UserError: the source cannot be listed, or the folder not be written.
     """
     listing = source.list_photos()
+    storage.make_folder_of(storage.join(settings.out, "audit.json"))
     try:
         splits = assign_splits(listing.photos, settings.split)
     except SplitError:
@@ -80,8 +80,6 @@ def audit(
     sheets = _contact_sheets(facts)
     thumbnails = _make_thumbnails(source, with_split, sheets, groups, settings.num_workers)
     summary = summarize(facts, groups, listing.description)
-    if not storage.is_remote(settings.out):
-        os.makedirs(settings.out, exist_ok=True)
     for name, text in {
         "audit.json": dumps_summary(summary),
         "audit.html": render_page(summary, groups, sheets, thumbnails),

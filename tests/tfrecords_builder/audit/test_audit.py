@@ -14,6 +14,7 @@ import pytest
 from tests.tfrecords_builder.photos import encode_image, make_image, make_photo
 from tfrecords_builder.audit.audit import AuditSettings, audit
 from tfrecords_builder.build import BuildSettings, build
+from tfrecords_builder.errors import UserError
 from tfrecords_builder.sources.adjusted import AdjustedSource
 from tfrecords_builder.sources.folder import FolderSource
 from tfrecords_builder.splits import SplitSettings
@@ -103,6 +104,15 @@ def test_names_that_are_not_text_do_not_spoil_the_tables(heap: Path, tmp_path: P
     source = AdjustedSource(source=FolderSource(images=str(heap)), **tables)
     refused = [row.id for row in source.list_photos().quarantined]
     assert refused[0] == "sedan/caf\udce9.jpg"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_before_any_photo_is_read(
+    heap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(FolderSource, "read")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        run_audit(heap, tmp_path / "file" / "audit")
 
 
 def test_the_command_says_what_it_found(heap: Path, tmp_path: Path) -> None:
