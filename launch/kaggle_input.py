@@ -54,6 +54,21 @@ class AttachedInput:
             "it)"
         )
 
+    def require_data(self, given: Sequence[str]) -> None:
+        """Looks, in seconds and without opening archives, whether there may be data at all.
+
+        Args:
+          given: The builder's flags that were given; with some, any data do.
+
+        Raises:
+          SessionError: Nothing that `find_records` or `builder_flags` could use is attached.
+        """
+        if self.find_records() is None and not any(
+            given or any(source.glob("*.zip")) or find_layout(_names(source)).builder_flags(source)
+            for source in self._sources()
+        ):
+            raise self._nothing_recognised()
+
     def builder_flags(self, given: Sequence[str]) -> tuple[str, ...]:
         """The builder's flags for the attached photos: those given, or as they are recognised.
 
@@ -69,10 +84,13 @@ class AttachedInput:
             flags = find_layout(_names(folder)).builder_flags(folder)
             if flags is not None:
                 return flags
-        raise SessionError(
+        raise self._nothing_recognised()
+
+    def _nothing_recognised(self) -> SessionError:
+        return SessionError(
             f"no records and no labelled photos recognised below {self.folder} "
-            f"({', '.join(map(str, sources)) or 'it is empty'}); one of them is needed; push with "
-            "--competition, --data or --dataset, or say with --build how to build records"
+            f"({', '.join(map(str, self._sources())) or 'it is empty'}); one of them is needed; "
+            "push with --competition, --data or --dataset, or say with --build how to build records"
         )
 
     def _readable(self, source: Path) -> Path:

@@ -1,7 +1,8 @@
 """What runs on Kaggle: one session of a run, from an empty machine to outputs that can be fetched.
 
-It starts on the image's Python with the standard library only. The order saves quota: install,
-prove the accelerator in a process of its own, and only then look at data.
+It starts on the image's Python with the standard library only. The order saves quota: look at a
+glance whether data and state are attached, install, prove the accelerator in a process of its own,
+and only then copy and build.
 """
 
 import json
@@ -66,10 +67,14 @@ class Session:
         """
         settings = self.settings
         say(f"session {settings.session} of {settings.name} on {KINDS[settings.accelerator]}")
+        state = None
+        if settings.state_sha256 is not None:
+            state = self._input.find_state(settings.state_sha256, settings.session - 1)
+        self._input.require_data(settings.build_flags)
         self._environment.install(settings.requirements)
         self._environment.prove()
-        if settings.state_sha256 is not None:
-            self._take_over_state(settings.state_sha256)
+        if state is not None:
+            self._take_over_state(state)
         return self._environment.run_module(
             "trainer.task",
             f"--data={self._records()}",
@@ -102,9 +107,8 @@ class Session:
         """Whether the run's folder holds something to go on from."""
         return any(self.run_dir.rglob(f"*{WEIGHTS_SUFFIX}"))
 
-    def _take_over_state(self, sha256: str) -> None:
+    def _take_over_state(self, folder: Path) -> None:
         """Copies the run folder that the session before left, checked file by file."""
-        folder = self._input.find_state(sha256, self.settings.session - 1)
         state = json.loads((folder / STATE_FILE).read_text())
         for stored, file in state["files"].items():
             source, target = folder / stored, self.run_dir / file["path"]

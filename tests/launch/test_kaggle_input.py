@@ -97,6 +97,26 @@ def test_given_flags_lead_into_unpacked_archives(attached: AttachedInput) -> Non
     assert Path(images.partition("=")[2], "sedan", "1.jpg").read_bytes() == b"a"
 
 
+@pytest.mark.parametrize(
+    ("files", "packed", "given"),
+    [
+        (FILES, (), ()),
+        (FILES, ("train",), ()),
+        ({"photos/sedan/1.jpg": b"a"}, (), ("--source=folder",)),
+        ({"manifest.json": b'{"splits": {}, "classes": []}'}, (), ()),
+    ],
+    ids=["photos", "archives", "anything with --build", "records"],
+)
+def test_data_that_may_be_used_are_seen_at_a_glance(
+    attached: AttachedInput, files: dict[str, bytes], packed: tuple[str, ...], given: tuple[str]
+) -> None:
+    with pytest.raises(SessionError, match="it is empty"):
+        attached.require_data(given)
+    attach(attached.folder / "cars", files, packed=packed)
+    attached.require_data(given)
+    assert not attached.unpacked.exists()
+
+
 def test_nothing_recognised_names_what_is_there(attached: AttachedInput) -> None:
     attach(attached.folder / "cars", {"readme.txt": b""})
     with pytest.raises(SessionError, match=r"no labelled photos .*input/cars\); .* with --build"):

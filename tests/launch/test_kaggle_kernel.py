@@ -10,7 +10,7 @@ from launch.kaggle_contract import KernelSettings
 from launch.kaggle_environment import JOB_START_VARIABLE, TrainingEnvironment
 from launch.kaggle_input import SessionError
 from launch.kaggle_package import make_script, requirements
-from tests.launch.kaggle_machine import make_machine
+from tests.launch.kaggle_machine import Machine, make_machine
 from trainer.engine import stop
 
 pytestmark = pytest.mark.usefixtures("packed_once")
@@ -32,6 +32,13 @@ def _script(accelerator: str = "tpu", **changes: object) -> str:
     return make_script(KernelSettings(**{**fields, **changes}))
 
 
+def attach_records(machine: Machine) -> None:
+    """Mounts what looks like built records."""
+    folder = machine.root / "input" / "cars-records"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"splits": {}, "classes": []}')
+
+
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -44,10 +51,20 @@ def test_session_that_sees_its_eight_cores_goes_on_to_the_data(
     tmp_path: Path, empty_python: Path
 ) -> None:
     machine = make_machine(tmp_path, empty_python, tpu_cores=8)
+    attach_records(machine)
     done = machine.run(_script())
     assert "TensorFlow 2.19.1 sees 8 TPU devices" in done.stdout
+    assert "records: " in done.stdout
+
+
+def test_session_without_data_ends_before_it_installs_anything(
+    tmp_path: Path, empty_python: Path
+) -> None:
+    machine = make_machine(tmp_path, empty_python, tpu_cores=8)
+    done = machine.run(_script())
     assert "no records and no labelled photos recognised" in done.stdout
     assert done.returncode == 2
+    assert not (machine.fakes / "pip.log").exists()
 
 
 @pytest.mark.parametrize("cores", [0, 1, 4])
@@ -55,10 +72,11 @@ def test_session_that_sees_fewer_cores_stops_before_it_looks_at_data(
     tmp_path: Path, empty_python: Path, cores: int
 ) -> None:
     machine = make_machine(tmp_path, empty_python, tpu_cores=cores)
+    attach_records(machine)
     done = machine.run(_script())
     assert done.returncode == 2
     assert f"sees {cores} TPU devices; 8 are needed" in done.stdout
-    assert "records" not in done.stdout
+    assert "records: " not in done.stdout
     assert _record(machine.root)["exit_code"] == 2
 
 
@@ -66,6 +84,7 @@ def test_tensorflow_that_aborts_is_told_and_stops_the_session(
     tmp_path: Path, empty_python: Path
 ) -> None:
     machine = make_machine(tmp_path, empty_python, tpu_cores=8, aborts=True)
+    attach_records(machine)
     done = machine.run(_script())
     assert done.returncode == 2
     assert "TensorFlow could not look for the TPUs (exit code -6" in done.stdout
@@ -75,6 +94,7 @@ def test_tensorflow_that_is_missing_is_told_and_stops_the_session(
     tmp_path: Path, empty_python: Path
 ) -> None:
     machine = make_machine(tmp_path, empty_python)
+    attach_records(machine)
     done = machine.run(_script())
     assert done.returncode == 2
     assert "No module named 'tensorflow'" in done.stdout
@@ -84,6 +104,7 @@ def test_the_pinned_tensorflow_goes_into_an_environment_of_its_own(
     tmp_path: Path, empty_python: Path
 ) -> None:
     machine = make_machine(tmp_path, empty_python, tpu_cores=0)
+    attach_records(machine)
     machine.run(_script())
     python = machine.root / "temp/staged-trainer/environment/bin/python"
     assert f'"--python", "{python}"' in machine.pip_calls
@@ -93,6 +114,7 @@ def test_the_pinned_tensorflow_goes_into_an_environment_of_its_own(
 
 def test_image_without_a_tpu_keeps_its_own_tensorflow(tmp_path: Path, empty_python: Path) -> None:
     machine = make_machine(tmp_path, empty_python, tpu_cores=1)
+    attach_records(machine)
     done = machine.run(_script("gpu"))
     assert "sees 1 GPU devices; 2 are needed" in done.stdout
     assert "--python" not in machine.pip_calls
@@ -105,6 +127,7 @@ def test_session_without_internet_says_where_the_switch_is(
     tmp_path: Path, empty_python: Path
 ) -> None:
     machine = make_machine(tmp_path, empty_python, tpu_cores=8)
+    attach_records(machine)
     (machine.fakes / "no-internet").touch()
     done = machine.run(_script())
     assert done.returncode == 2
@@ -119,6 +142,7 @@ def test_data_set_with_another_state_is_refused(tmp_path: Path, empty_python: Pa
     done = machine.run(_script(session=3, state_sha256="0" * 64))
     assert done.returncode == 2
     assert "no attached data set holds the state of session 2" in done.stdout
+    assert not (machine.fakes / "pip.log").exists()
 
 
 def test_session_that_fails_with_weights_is_no_failure_of_the_script(
@@ -132,9 +156,10 @@ def test_session_that_fails_with_weights_is_no_failure_of_the_script(
     files = {"0000-1.safetensors": {"path": "checkpoints/1.safetensors", "sha256": _sha256(b"1")}}
     text = json.dumps({"session": 1, "files": files})
     (state / "state.json").write_text(text)
+    attach_records(machine)
     done = machine.run(_script(session=2, state_sha256=_sha256(text.encode())))
-    assert "no records and no labelled photos recognised" in done.stdout
-    assert (done.returncode, _record(machine.root)["exit_code"]) == (0, 2)
+    assert "No module named" in done.stdout  # nothing is installed that could train
+    assert (done.returncode, _record(machine.root)["exit_code"]) == (0, 1)
     assert (machine.root / "working/run/checkpoints/1.safetensors").read_bytes() == b"1"
 
 
