@@ -24,8 +24,8 @@ READING_SIDE = {
     "tfrecords_builder.sources.photo_files",
     "tfrecords_builder.storage",
 }
-"""What the trainer may use of the builder: contracts, readers, what finds the photos of a folder, and
-the pure function that makes a photo what a record holds; nothing that writes records."""
+"""What the trainer may use of the builder: contracts, readers, what finds the photos of a folder,
+and the pure function that makes a photo what a record holds; nothing that writes records."""
 
 
 @pytest.fixture(scope="module")
