@@ -79,7 +79,8 @@ def unpack(archive: Path, folder: Path, depth: int = 0) -> Iterator[tuple[str, i
 
     Raises:
       DamagedArchive: It, or one inside of it.
-      DownloadError: No space, or a name that leads out of the folder.
+      DownloadError: No space, a name that leads out of the folder, or a way of packing that is not
+        known.
     """
     try:
         with zipfile.ZipFile(archive) as source:
@@ -100,6 +101,11 @@ def unpack(archive: Path, folder: Path, depth: int = 0) -> Iterator[tuple[str, i
         raise DamagedArchive(
             f"{archive.name} is damaged ({error}); a whole archive is needed; start the same "
             "command again, which fetches it anew"
+        ) from None
+    except (NotImplementedError, RuntimeError) as error:  # Deflate64, a password
+        raise DownloadError(
+            f"{archive.name} cannot be unpacked here ({error}); an archive without a password in "
+            f"Deflate, bzip2 or LZMA is needed; unpack it with another program into {folder}"
         ) from None
 
 

@@ -160,6 +160,26 @@ def test_damaged_archive_is_removed_and_told(
     assert _tree(tmp_path / "cars") == FILES
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"), [(8, 9, "compression method"), (6, 1, "password required")]
+)
+def test_archive_that_python_cannot_unpack_is_told_and_kept(
+    kaggle: KaggleServer,
+    connection: Connection,
+    tmp_path: Path,
+    offset: int,
+    value: int,
+    reason: str,
+) -> None:
+    packed = bytearray(_archive({"train.csv": b"Id,Category\n"}))
+    packed[offset] = value  # of the file's own header, then of the list at the end
+    packed[packed.index(b"PK\x01\x02") + offset + 2] = value
+    kaggle.competitions["cars"].archive = bytes(packed)
+    with pytest.raises(DownloadError, match=rf"cannot be unpacked here \(.*{reason}"):
+        download(connection, tmp_path / "cars")
+    assert (tmp_path / "cars" / "cars.zip").read_bytes() == packed
+
+
 @pytest.mark.parametrize("name", ["../evil.csv", "/evil.csv", "a/../../evil.csv"])
 def test_member_that_points_outside_is_refused(
     kaggle: KaggleServer, connection: Connection, tmp_path: Path, name: str
