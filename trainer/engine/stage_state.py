@@ -111,11 +111,11 @@ class StageState:
             if name not in arrays or shapes.get(name) != tuple(arrays[name].shape)
         )
         if differing:
+            shown = ", ".join(differing[:3]) + (", ..." if len(differing) > 3 else "")
             raise RunFolderError(
-                f"what the run has learnt does not fit stage {self._stage_name!r}: "
-                f"{len(differing)} variables differ ({', '.join(differing[:3])}, ...); need the "
-                "network, the trained part and the optimizer that saved it; take back what "
-                "--allow_changes let pass, or use another --run_dir"
+                f"what the run has learnt does not fit stage {self._stage_name!r} (differing: "
+                f"{shown}); need the network, the trained part and the optimizer that saved it; "
+                "take back what --allow_changes let pass, or use another --run_dir"
             )
         for name, variable in variables.items():
             variable.assign(arrays[name])

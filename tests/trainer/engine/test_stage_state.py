@@ -71,7 +71,7 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(
     state, _ = make_head(one_device)
     arrays = state.in_host_memory()
     arrays["head_logits/kernel"] = arrays["head_logits/kernel"][:, :3]
-    with pytest.raises(RunFolderError, match=r"stage 'head': 1 variables.*head_logits/kernel"):
+    with pytest.raises(RunFolderError, match=r"stage 'head' \(differing: head_logits/kernel\)"):
         state.restore(arrays)
     del arrays["head_logits/kernel"]
     with pytest.raises(RunFolderError, match="head_logits/kernel"):
