@@ -78,7 +78,7 @@ def reliability_figure(evaluation: Evaluation, calibrated: Evaluation) -> NDArra
     curve.set_ylabel("accuracy")
     curve.set_xlim(0, 1)
     curve.set_ylim(0, 1)
-    curve.legend(loc="upper left")
+    curve.legend(loc="best")
     counts.set_xlabel("confidence")
     counts.set_ylabel("photos")
     return pixels_of(figure)
