@@ -23,6 +23,7 @@ from tfrecords_builder.build import BuildResult, BuildSettings, build
 from tfrecords_builder.build_folder import BuildFolderError
 from tfrecords_builder.manifest import ManifestError, load_manifest
 from tfrecords_builder.sources.folder import FolderSource
+from tfrecords_builder.sources.photo_files import SourceError
 from tfrecords_builder.splits import SplitSettings
 from tfrecords_builder.verify import find_problems
 
@@ -157,6 +158,11 @@ def test_large_files_go_up_in_chunks_that_survive_failures(
 def test_a_folder_without_a_manifest_is_no_data(server: GcsServer) -> None:
     with pytest.raises(ManifestError, match="not a finished data folder"):
         load_manifest("gs://bucket/nothing")
+
+
+def test_a_bucket_folder_without_photos_is_an_error(server: GcsServer, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="'gs://bucket/nothing' holds no photo"):
+        build_to("gs://bucket/nothing", tmp_path / "out")
 
 
 def test_an_audit_goes_into_a_bucket_too(

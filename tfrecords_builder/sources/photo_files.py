@@ -41,19 +41,18 @@ def list_photo_files(folder: str) -> list[PhotoFile]:
     not followed.
 
     Raises:
-      SourceError: there is no such folder, or it holds no file.
+      SourceError: there is no such folder, or it holds no file or cannot be listed.
     """
-    if storage.is_remote(folder):
-        return _list_remote(folder)
-    if not os.path.isdir(folder):
-        what = "is a file" if os.path.exists(folder) else "does not exist"
-        raise SourceError(f"photo folder {folder!r} {what}; give the folder that holds the photos")
-    root = os.path.realpath(folder)
-    files = sorted(_walk(folder, root, ""), key=lambda file: natural_key(file.relative_path))
+    list_files = _list_remote if storage.is_remote(folder) else _list_local
+    try:
+        files = sorted(list_files(folder), key=lambda file: natural_key(file.relative_path))
+        what = "holds no photo"
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError) and error.filename == folder
+        files = []
+        what = "does not exist" if missing else f"cannot be listed ({error})"
     if not files:
-        raise SourceError(
-            f"photo folder {folder!r} holds no photo; give the folder that holds the photos"
-        )
+        raise SourceError(f"photo folder {folder!r} {what}; give the folder that holds the photos")
     return files
 
 
@@ -81,28 +80,24 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     )
 
 
-def _list_remote(folder: str) -> list[PhotoFile]:
+def _list_remote(folder: str) -> Iterator[PhotoFile]:
     start = len(folder.rstrip("/")) + 1
-    files = []
     for file in gcs.list_files(folder):
         relative_path = file.path[start:]
         parts = relative_path.split("/")
         if any(part.startswith(".") for part in parts) or parts[-1].lower() in _NOT_PHOTOS:
             continue
-        files.append(
-            PhotoFile(
-                relative_path=relative_path,
-                path=file.path,
-                num_bytes=file.num_bytes,
-                version=file.generation,
-                refusal=_refusal(relative_path, file.num_bytes),
-            )
+        yield PhotoFile(
+            relative_path=relative_path,
+            path=file.path,
+            num_bytes=file.num_bytes,
+            version=file.generation,
+            refusal=_refusal(relative_path, file.num_bytes),
         )
-    if not files:
-        raise SourceError(
-            f"photo folder {folder!r} holds no photo; give the folder that holds the photos"
-        )
-    return sorted(files, key=lambda file: natural_key(file.relative_path))
+
+
+def _list_local(folder: str) -> Iterator[PhotoFile]:
+    return _walk(folder, os.path.realpath(folder), "")
 
 
 def _walk(folder: str, root: str, prefix: str) -> Iterator[PhotoFile]:

@@ -1,5 +1,7 @@
 """Listing a folder finds the photos and nothing outside."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,17 @@ def test_a_folder_without_photos_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty" / "inner").mkdir(parents=True)
     with pytest.raises(SourceError, match="photo folder"):
         list_photo_files(str(tmp_path / name))
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match=r"cannot be listed \(.*Permission denied: .*\)"):
+        list_photo_files(str(tmp_path))
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
