@@ -52,7 +52,11 @@ def trainer_command(arguments: Sequence[str], num_workers: int) -> list[str]:
     command = [sys.executable, "-m", "trainer.task", *arguments]
     if num_workers == 1:
         return command
-    strategies = [text.split("=", 1)[-1] for text in arguments if text.startswith("--strategy=")]
+    strategies = []
+    for text, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = text.partition("=")
+        if name in ("-strategy", "--strategy"):
+            strategies.append(value if equals else following)
     if not strategies:
         return [*command, "--strategy=multiworker"]
     if set(strategies) - {"multiworker", "auto"}:

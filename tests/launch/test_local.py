@@ -44,9 +44,10 @@ def test_several_workers_get_their_strategy() -> None:
     assert trainer_command(["--strategy=auto"], 2)[-1] == "--strategy=auto"
 
 
-def test_another_strategy_for_several_workers_is_refused() -> None:
+@pytest.mark.parametrize("given", [["--strategy=cpu"], ["--strategy", "cpu"], ["-strategy=cpu"]])
+def test_another_strategy_for_several_workers_is_refused(given: list[str]) -> None:
     with pytest.raises(UserError, match="--num_workers=2 with --strategy=cpu; need multiworker"):
-        trainer_command(["--strategy=cpu"], 2)
+        trainer_command(["--data=d", *given], 2)
 
 
 @pytest.mark.parametrize(
