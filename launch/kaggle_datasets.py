@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from trainer.submission.errors import KaggleUnavailable
 READY_TIMEOUT_SECS = 3600.0
 _POLL_SECS = (2.0, 30.0)
 _TAG = "content "
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Known:
-    version: int
-    description: str
 
 
 class Datasets:
@@ -51,8 +44,8 @@ class Datasets:
         tag = _TAG + _content_hash(folder)
         num_failed, uploaded = 0, False
         while True:
-            known = self._known(dataset)
-            if known is not None and tag in known.description:
+            known = self._description(dataset)
+            if known is not None and tag in known:
                 break
             uploaded = True
             try:
@@ -64,7 +57,9 @@ class Datasets:
         self._wait_until_ready(dataset, tag)
         return uploaded
 
-    def _known(self, dataset: str) -> _Known | None:
+    def _description(self, dataset: str) -> str | None:
+        """What tells the content of the newest version; None if there is no such data set."""
+
         def query(api: Any) -> Any:
             from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
 
@@ -74,17 +69,13 @@ class Datasets:
                 return kaggle.datasets.dataset_api_client.get_dataset(request)
 
         answer = find(self.connection, query)
-        if answer is None:
-            return None
-        return _Known(
-            version=int(answer.current_version_number or 0), description=answer.description or ""
-        )
+        return None if answer is None else answer.description or ""
 
     def _wait_until_ready(self, dataset: str, tag: str) -> None:
         """A session that starts earlier would be given the version before."""
         start, delay = self._clock(), _POLL_SECS[0]
         while True:
-            known = self._known(dataset)
+            known = self._description(dataset)
             status = self.connection.call(lambda api: api.dataset_status(dataset))
             if status in ("failed", "deleted"):
                 raise KaggleRefused(
@@ -92,7 +83,7 @@ class Datasets:
                     f"needed; look at https://www.kaggle.com/datasets/{dataset} and start the same "
                     "command again"
                 )
-            if status == "ready" and known is not None and tag in known.description:
+            if status == "ready" and known is not None and tag in known:
                 return
             waited = self._clock() - start
             if waited + delay > READY_TIMEOUT_SECS:
