@@ -1,7 +1,6 @@
 """What a run begins with: the weights that its recipe names."""
 
 import glob
-import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from tfrecords_builder.manifest import Manifest
 from trainer.recipe import Recipe
+from trainer.run_record import MODEL_FILE
 
 if TYPE_CHECKING:
     from trainer.weights import LoadedWeights
@@ -19,13 +19,14 @@ NO_WEIGHTS = "none"
 def check_initial_weights(recipe: Recipe, run_dir: str) -> None:
     """Tells at once, without TensorFlow, of weights that a run would look for in vain.
 
-    A run with a checkpoint does not need them any more. Whether there is one is not asked of
-    gs://, so nothing is told there.
+    A run with a checkpoint or a model does not need them any more. Whether there is one is not
+    asked of gs://, so nothing is told there.
 
     Raises:
         WeightsError: see `check_weights`.
     """
-    saved = glob.glob(os.path.join(glob.escape(run_dir), "checkpoints", "*.safetensors"))
+    folder = glob.escape(run_dir)
+    saved = glob.glob(f"{folder}/{MODEL_FILE}") + glob.glob(f"{folder}/checkpoints/*.safetensors")
     if recipe.weights == NO_WEIGHTS or "://" in run_dir or saved:
         return
     from trainer.weights import check_weights

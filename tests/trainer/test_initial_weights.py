@@ -56,10 +56,12 @@ def test_what_may_be_there_is_no_error(source: str, tmp_path: Path) -> None:
     check(source.format(tmp_path), tmp_path / "new")
 
 
-def test_a_run_that_goes_on_does_not_need_its_weights(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoints" / "000000001-00-0000.safetensors"
-    checkpoint.parent.mkdir()
-    checkpoint.touch()
+@pytest.mark.parametrize("name", ["checkpoints/000000001-00-0000.safetensors", "model.safetensors"])
+def test_a_run_that_has_learnt_something_does_not_need_its_weights(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
     check("nowhere/b5.h5", tmp_path)
 
 
