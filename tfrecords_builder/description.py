@@ -42,12 +42,19 @@ def make_manifest(
         name="dataset",
         classes=classes,
         splits=splits,
-        source={**listing.description, **listing.adjustments},
+        source={**listing.description, **listing.adjustments, **_held_out(settings)},
         seed=settings.seed,
         val_fraction=settings.val_fraction,
         submission=_make_submission(listing, reports),
         fingerprint=fingerprint_of(classes, splits),
     )
+
+
+def _held_out(settings: SplitSettings) -> dict[str, str]:
+    """Returns what tells the data of one fold from those of another; `val_fraction` does not."""
+    if settings.num_folds is None:
+        return {}
+    return {"fold": f"{settings.fold} of {settings.num_folds}, counted from 0"}
 
 
 def _make_split(name: str, reports: Sequence[ShardReport], num_classes: int) -> Split:

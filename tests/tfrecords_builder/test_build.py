@@ -145,6 +145,12 @@ def test_photos_stay_on_their_side_when_others_are_added(
         assert sum(split == "val" for split in after.values()) == round(0.15 * 64) + 2 * 4
 
 
+def test_the_manifest_names_the_fold(photo_folder: Path, tmp_path: Path) -> None:
+    split = SplitSettings(num_folds=3, fold=1)
+    manifest = build_folder_source(photo_folder, tmp_path / "out", split=split).manifest
+    assert manifest.source["fold"] == "1 of 3, counted from 0"
+
+
 def test_splits_can_only_be_kept_of_a_build(photo_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="holds no earlier build"):
         build_folder_source(photo_folder, tmp_path / "out", keep_splits_of=str(tmp_path))
