@@ -1,10 +1,10 @@
 """The last lines of a run: what was reached, where the time went, what to do next."""
 
-import os
+import shlex
 
 from trainer.progress import Progress, total_seconds
 from trainer.report.durations import describe_seconds
-from trainer.report.tensorboard import FOLDER
+from trainer.report.tensorboard import folder_of
 
 
 def print_summary(run_dir: str, data_dir: str, progress: Progress, seconds: float) -> None:
@@ -22,10 +22,12 @@ def print_summary(run_dir: str, data_dir: str, progress: Progress, seconds: floa
     print(f"finished in {describe_seconds(seconds)}{reached}")
     spent = total_seconds(progress.seconds)
     print("time: " + ", ".join(f"{what} {describe_seconds(secs)}" for what, secs in spent.items()))
-    where = f"--run_dir={run_dir} --data={data_dir}"
+    where = [f"--run_dir={run_dir}", f"--data={data_dir}"]
+    # Without validation photos there are those of the training alone.
+    split = [] if best.val_accuracy is not None else ["--split=train"]
     for command in (
-        f"python -m trainer.evaluate {where} --split=val",
-        f"python -m trainer.report {where}",
-        f"tensorboard --logdir={os.path.join(run_dir, FOLDER)}",
+        ["python", "-m", "trainer.evaluate", *where, *(split or ["--split=val"])],
+        ["python", "-m", "trainer.report", *where, *split],
+        ["tensorboard", f"--logdir={folder_of(run_dir)}"],
     ):
-        print(f"  {command}")
+        print(f"  {shlex.join(command)}")
