@@ -8,8 +8,8 @@ PRICES_SOURCE = "https://cloud.google.com/products/calculator"
 USD_PER_HOUR = {
     "cpu": 0.0,
     "t4": 0.73,
-    "t4x2": 1.08,
-    "l4": 0.85,
+    "t4x2": 1.46,
+    "l4": 1.0,
     "a100": 3.67,
     "h100": 11.06,
     "v3-8": 8.0,
@@ -19,7 +19,8 @@ USD_PER_HOUR = {
     "v5e-8": 9.6,
     "v5e-16": 19.2,
 }
-"""Of the whole machine; 0 where there is nothing to pay."""
+"""Of the whole machine, with the processors and memory that `launch.vertex_machines` takes beside
+the GPUs; 0 where there is nothing to pay."""
 
 KAGGLE_HOURS = {"t4": 30.0, "t4x2": 30.0, "v5e-8": 20.0}
 """Quota a week, of what Kaggle lends; https://www.kaggle.com/docs/notebooks."""
