@@ -52,7 +52,9 @@ def make_app(service: Service) -> FastAPI:
     prediction_path.add_predict(app, service)
     _add_operations(app, service)
     for path, (name, media_type) in _FILES.items():
-        app.add_api_route(path, _file(name, media_type), include_in_schema=False)
+        app.add_api_route(
+            path, _file(name, media_type), methods=["GET", "HEAD"], include_in_schema=False
+        )
     add_refusals(app)
     app.add_middleware(Measured, metrics=service.metrics, paths=_KNOWN_PATHS)
     return app
@@ -74,11 +76,14 @@ def _add_operations(app: FastAPI, service: Service) -> None:
             },
         }
 
+    # Some watchers ask for the head only.
+    @app.head("/healthz", response_class=PlainTextResponse, include_in_schema=False)
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
         """The process answers."""
         return "ok\n"
 
+    @app.head("/readyz", response_class=PlainTextResponse, include_in_schema=False)
     @app.get("/readyz", response_class=PlainTextResponse, responses=describe_refusals(503))
     async def readyz() -> str:
         """The model is loaded and the service is not about to stop."""

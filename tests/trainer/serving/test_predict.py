@@ -92,6 +92,13 @@ def test_paths_for_operators_and_people_answer(service: RunningService, path: st
     assert service.client.get(service.url + path).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/"])
+def test_watchers_may_ask_for_the_head_only(service: RunningService, path: str):
+    response = service.client.head(service.url + path)
+    assert response.status_code == 200
+    assert response.content == b""
+
+
 def test_every_reference_of_the_openapi_document_leads_somewhere(service: RunningService):
     document = service.client.get(f"{service.url}/openapi.json").json()
     references = re.findall(r'"\$ref": "([^"]+)"', json.dumps(document))
