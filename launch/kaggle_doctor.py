@@ -17,6 +17,7 @@ from launch.kaggle_contract import KernelSettings
 from launch.kaggle_errors import explain
 from launch.kaggle_package import MAX_SCRIPT_BYTES, make_script, requirements
 from launch.kaggle_record import DEADLINES, MACHINES, load_launch
+from launch.kaggle_session import GRACE_SECS
 from tfrecords_builder.errors import UserError
 from trainer.engine.stop import parse_duration
 from trainer.submission.connection import Connection
@@ -129,13 +130,14 @@ def _quota(kernels: Kernels, accelerator: str, deadline: str) -> Finding:
     if quota is None:
         return Finding(check="quota", found=f"Kaggle tells none for {accelerator}")
     left = max(0.0, quota.allowed_hours - quota.used_hours)
-    wanted = parse_duration(deadline) / 3600
+    wanted = (parse_duration(deadline) + GRACE_SECS) / 3600
     when = f", new hours at {refresh:%Y-%m-%d %H:%M} UTC" if refresh else ""
     found = f"{left:.1f} of {quota.allowed_hours:.0f} h left for {accelerator} this week{when}"
     if left >= wanted:
         return Finding(check="quota", found=found)
-    remedy = f"a session of {deadline} does not fit: wait, or push with --deadline={left * 60:.0f}m"
-    if left * 60 < 30:
+    minutes = int(left * 60 - GRACE_SECS / 60)
+    remedy = f"a session of {deadline} does not fit: wait, or push with --deadline={minutes}m"
+    if minutes < 15:
         remedy = "wait for new hours, or use another --accelerator"
     return Finding(check="quota", found=found, remedy=remedy)
 

@@ -16,7 +16,7 @@ from trainer.submission.connection import CallFailed
 
 LIST_LAG_SECS = 10.0
 """How long after a lost answer the kernel is looked for; it may show up late."""
-_GRACE_SECS = 900
+GRACE_SECS = 900
 """From the trainer's deadline to Kaggle's: to write the checksums of the outputs."""
 
 
@@ -146,4 +146,4 @@ def _metadata(launch: Launch, state_sha256: str | None) -> dict[str, Any]:
 
 def _timeout_secs(launch: Launch) -> int:
     limit = SESSION_LIMIT_SECS[launch.accelerator]
-    return min(limit, int(parse_duration(launch.deadline)) + _GRACE_SECS)
+    return min(limit, int(parse_duration(launch.deadline)) + GRACE_SECS)

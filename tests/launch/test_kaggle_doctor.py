@@ -53,7 +53,10 @@ def test_quota_that_is_too_small_for_the_session_is_told(
     kaggle: KaggleServer, kernels: Kernels
 ) -> None:
     kaggle.machines.quota_hours["tpuQuota"] = (15.0, 20.0)
-    assert look(kernels)["quota"].remedy.endswith("push with --deadline=300m")
+    # Five hours, and a quarter of one to write the outputs.
+    assert look(kernels)["quota"].remedy.endswith("push with --deadline=285m")
+    assert not look(kernels, deadline="285m")["quota"].remedy
+    assert look(kernels, deadline="5h")["quota"].remedy
     kaggle.machines.quota_hours["tpuQuota"] = (20.0, 20.0)
     assert look(kernels)["quota"].remedy.startswith("wait for new hours")
     assert not look(kernels, deadline="1h", accelerator="gpu")["quota"].remedy
