@@ -7,20 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.tfrecords_builder.data_folder import files_of
 from tests.tfrecords_builder.photos import write_photos
 from tfrecords_builder.beam_runner import BeamError, run_on_beam, stored, write_stored_task
 from tfrecords_builder.build import BuildSettings, ShardTask, build
 from tfrecords_builder.sources.folder import FolderSource
 
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
-
-
-def files_of(out: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in out.rglob("*")
-        if path.is_file() and path.name != "lock"
-    }
 
 
 @pytest.mark.skipif(not HAS_BEAM, reason="needs the extra 'beam'")

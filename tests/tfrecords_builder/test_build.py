@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tfrecords_builder.data_folder import files_of
 from tests.tfrecords_builder.photos import encode_image, make_photo, write_photos
 from tfrecords_builder import storage
 from tfrecords_builder.build import BuildError, BuildResult, BuildSettings, build
@@ -27,15 +28,6 @@ from tfrecords_builder.splits import SplitSettings
 
 def build_folder_source(photos: Path, out: Path, **settings: object) -> BuildResult:
     return build(FolderSource(images=str(photos)), BuildSettings(out=str(out), **settings))
-
-
-def files_of(out: Path) -> dict[str, bytes]:
-    """Returns all files of a data folder but the lock."""
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in out.rglob("*")
-        if path.is_file() and path.name != "lock"
-    }
 
 
 def stored(out: Path) -> dict[str, Record]:

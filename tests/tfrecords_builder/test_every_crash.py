@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.tfrecords_builder.data_folder import files_of
 from tests.tfrecords_builder.photos import make_photo, write_photos
 from tfrecords_builder.build import BuildSettings, build
 from tfrecords_builder.sources.folder import FolderSource
@@ -46,14 +47,6 @@ def run_until(number: int, *, after: bool, action: Callable[[], object]) -> bool
         except _Crash:
             return True
     return False
-
-
-def files_of(out: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in out.rglob("*")
-        if path.is_file() and path.name != "lock"
-    }
 
 
 @pytest.fixture(params=["new", "changed"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.tfrecords_builder.data_folder import files_of
 from tests.tfrecords_builder.photos import make_photo
 
 # Every kill costs the start of a process: six for every day, more on demand.
@@ -42,14 +43,6 @@ def start(photos: Path, out: Path) -> "subprocess.Popen[str]":
 def finish(process: "subprocess.Popen[str]") -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-
-
-def files_of(out: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in out.rglob("*")
-        if path.is_file() and path.name != "lock"
-    }
 
 
 def wait_for_shards(out: Path, count: int) -> None:
