@@ -141,7 +141,9 @@ def _print(scored: "RunEvaluation", path: str) -> None:
     print(f"macro F1           {evaluation.macro_f1:.4f}")
     print(f"log loss           {evaluation.log_loss:.4f}  (calibrated {calibrated.log_loss:.4f})")
     print(f"calibration error  {evaluation.ece:.4f}  (calibrated {calibrated.ece:.4f})")
-    origin = "fitted here" if scored.is_fitted else "as stored"
+    origin = "fitted on val" if scored.is_fitted else "as stored with the run"
+    if not settings.num_examples:
+        origin = "none was fitted: evaluate val of the run's own data"
     print(f"temperature        {settings.temperature:.4f}  ({origin})")
     print(f"views              {settings.average.name}")
     classes = [

@@ -84,7 +84,8 @@ def test_scores_on_other_data_stand_beside_those_on_the_own(
 ) -> None:
     run_dir = Path(write_run("run", fresh_weights(0)))
     other = build_cars(tmp_path / "other", num_images=40)
-    evaluate(f"--run_dir={run_dir}", f"--data={other}", "--strategy=cpu")
+    said = evaluate(f"--run_dir={run_dir}", f"--data={other}", "--strategy=cpu")
+    assert "temperature        1.0000  (none was fitted" in said
     fingerprint = load_manifest(str(other)).fingerprint
     (path,) = run_dir.glob("evaluation-*.json")
     assert path.name == f"evaluation-val-of-{fingerprint[:8]}.json"
