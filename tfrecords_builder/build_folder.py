@@ -43,10 +43,16 @@ class BuildFolder:
         """Raises unless the folder is new, empty or an earlier build of the same source.
 
         Raises:
-          BuildFolderError: it holds something else.
+          BuildFolderError: it holds something else, or lies among the photos.
         """
         if not storage.is_remote(self.path) and os.path.isfile(self.path):
             raise BuildFolderError(f"--out={self.path!r} is a file; give a folder")
+        for photos in (source.get("images"), source.get("test_images")):
+            if photos is not None and storage.is_inside(self.path, photos):
+                raise BuildFolderError(
+                    f"--out={self.path!r} lies in the photo folder {photos!r}, where the next "
+                    "build would take its files for photos; give a folder beside it"
+                )
         text = self._read_text(STATE_FOLDER, "source.json")
         if text is None:
             # A build that is killed at once leaves a state folder that does not say whose it is.

@@ -140,6 +140,15 @@ def is_empty(folder: str, *, but_for: str) -> bool:
     return not os.path.isdir(folder) or set(os.listdir(folder)) <= {but_for}
 
 
+def is_inside(path: str, folder: str) -> bool:
+    """Tells whether a path is a folder or anything below it."""
+    if is_remote(path) != is_remote(folder):
+        return False
+    if not is_remote(path):
+        path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return join(path, "").startswith(join(folder, ""))
+
+
 def remove(path: str) -> None:
     """Removes one file.
 

@@ -310,6 +310,15 @@ def test_splits_can_only_be_kept_of_the_same_photos(photo_folder: Path, tmp_path
         )
 
 
+def test_an_out_among_the_photos_is_an_error(photo_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(photo_folder)
+    for out in (photo_folder / "out", tmp_path / "link" / "van" / "out", photo_folder):
+        with pytest.raises(BuildFolderError, match="lies in the photo folder"):
+            build_folder_source(photo_folder, out)
+    assert not list(photo_folder.rglob("out"))
+    build_folder_source(photo_folder, tmp_path / "photos and more")
+
+
 def test_an_out_that_is_a_file_is_an_error(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("precious")
     with pytest.raises(BuildFolderError, match="is a file"):
