@@ -58,13 +58,27 @@ class Evaluation:
     """The cells of the confusion matrix that are not zero, by label and predicted class: at most
     one an example, so 10,000 classes do not make 100 million numbers."""
 
-    def confusion_matrix(self) -> NDArray[np.int64]:
-        """Counts, int64 [K, K]; the row is the label, the column the predicted class."""
-        size = len(self.class_names)
-        matrix = np.zeros((size, size), np.int64)
+    def confusion_matrix(self, classes: Sequence[int] | None = None) -> NDArray[np.int64]:
+        """Counts, int64 [k, k]; the row is the label, the column the predicted class.
+
+        Args:
+          classes: k of the K classes, in the order wanted; all by default.
+        """
+        chosen = range(len(self.class_names)) if classes is None else classes
+        place = {index: number for number, index in enumerate(chosen)}
+        matrix = np.zeros((len(place), len(place)), np.int64)
         for cell in self.confusion:
-            matrix[cell.label, cell.predicted] = cell.count
+            if cell.label in place and cell.predicted in place:
+                matrix[place[cell.label], place[cell.predicted]] = cell.count
         return matrix
+
+    def num_mistakes(self) -> NDArray[np.int64]:
+        """Wrong predictions that each class had a part in, as label or prediction; int64 [K]."""
+        mistakes = np.zeros(len(self.class_names), np.int64)
+        for cell in self.confusion:
+            if cell.label != cell.predicted:
+                mistakes[[cell.label, cell.predicted]] += cell.count
+        return mistakes
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and None: what `json.dumps(allow_nan=False)` takes.

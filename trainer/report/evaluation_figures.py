@@ -27,10 +27,10 @@ def confusion_figure(evaluation: Evaluation) -> NDArray[np.uint8]:
     Returns:
         uint8 [H, W, 3], RGB.
     """
-    matrix = evaluation.confusion_matrix()
-    shown = classes_to_show(matrix)
-    part = matrix[np.ix_(shown, shown)]
-    shares = part / np.maximum(matrix.sum(axis=1)[shown], 1)[:, None]
+    shown = classes_to_show(evaluation, MAX_CLASSES_SHOWN)
+    part = evaluation.confusion_matrix(shown)
+    totals = np.array([evaluation.per_class[index].support for index in shown])
+    shares = part / np.maximum(totals, 1)[:, None]
     side = 3.0 + 0.28 * len(shown)
     figure = new_figure(side + 1, side)
     axes = figure.add_subplot()
@@ -42,7 +42,7 @@ def confusion_figure(evaluation: Evaluation) -> NDArray[np.uint8]:
     axes.set_yticks(range(len(shown)), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
-    hidden = len(matrix) - len(shown)
+    hidden = len(evaluation.class_names) - len(shown)
     axes.set_title(
         f"{evaluation.num_correct} of {evaluation.num_examples} right"
         + (f"; {hidden} classes with fewer mistakes not shown" if hidden else "")
@@ -84,11 +84,10 @@ def reliability_figure(evaluation: Evaluation, calibrated: Evaluation) -> NDArra
     return pixels_of(figure)
 
 
-def classes_to_show(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices of up to 40 classes of a confusion matrix [K, K], in their order."""
-    mistakes = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
-    worst = np.argsort(-mistakes, kind="stable")[:MAX_CLASSES_SHOWN]
-    return np.sort(worst)
+def classes_to_show(evaluation: Evaluation, limit: int) -> list[int]:
+    """Indices of all classes; of more than `limit` those with the most mistakes, in their order."""
+    mistakes = evaluation.num_mistakes()
+    return sorted(np.argsort(-mistakes, kind="stable")[:limit].tolist())
 
 
 def _points(bins: tuple[ReliabilityBin, ...]) -> tuple[list[float], list[float]]:

@@ -113,10 +113,7 @@ def _context(run: RunPage) -> dict[str, Any]:
 
 
 def _scored_context(evaluation: Evaluation, calibrated: Evaluation) -> dict[str, Any]:
-    matrix = evaluation.confusion_matrix()
-    shown = np.arange(len(matrix))
-    if len(matrix) > _MAX_CLASSES_IN_MATRIX:
-        shown = classes_to_show(matrix)
+    shown = classes_to_show(evaluation, _MAX_CLASSES_IN_MATRIX)
     classes = sorted(
         zip(evaluation.class_names, evaluation.per_class, strict=True),
         key=lambda row: (row[1].recall is None, row[1].recall, row[0]),
@@ -124,11 +121,11 @@ def _scored_context(evaluation: Evaluation, calibrated: Evaluation) -> dict[str,
     return {
         "classes": classes,
         "pairs": confused_pairs(evaluation),
-        "num_hidden": len(matrix) - len(shown),
+        "num_hidden": len(classes) - len(shown),
         "confusion_chart": confusion_chart(
-            matrix[np.ix_(shown, shown)],
+            evaluation.confusion_matrix(shown),
             [evaluation.class_names[index] for index in shown],
-            matrix.sum(axis=1)[shown],
+            np.array([evaluation.per_class[index].support for index in shown]),
         ),
         "reliability_chart": reliability_chart(
             [

@@ -7,7 +7,6 @@ import pytest
 
 from trainer.metrics import Evaluation, apply_temperature, evaluate_predictions
 from trainer.report.evaluation_figures import (
-    MAX_CLASSES_SHOWN,
     classes_to_show,
     confusion_figure,
     reliability_figure,
@@ -54,14 +53,17 @@ def test_confusion_of_other_predictions_is_another_picture() -> None:
 
 
 def test_classes_with_most_mistakes_are_shown_in_their_order() -> None:
-    matrix = np.diag(np.full(100, 9))
     worst = [3, 50, 77]
-    for index in worst:
-        matrix[index, index + 1] = 5
-    shown = classes_to_show(matrix)
-    assert len(shown) == MAX_CLASSES_SHOWN
-    assert set(worst) | {index + 1 for index in worst} <= set(shown.tolist())
-    assert (np.diff(shown) > 0).all()
+    labels = np.repeat([*range(100), *worst], 9)
+    predicted = np.repeat([*range(100), *(index + 1 for index in worst)], 9)
+    evaluation = evaluate_predictions(np.eye(100)[predicted], labels, [str(n) for n in range(100)])
+    shown = classes_to_show(evaluation, 40)
+    assert len(shown) == 40
+    assert {*worst, *(index + 1 for index in worst)} <= set(shown)
+    assert shown == sorted(shown)
+    assert classes_to_show(evaluation, 100) == list(range(100))
+    matrix = evaluation.confusion_matrix()
+    np.testing.assert_array_equal(evaluation.confusion_matrix(shown), matrix[np.ix_(shown, shown)])
 
 
 def test_reliability_shows_both_curves() -> None:
