@@ -80,8 +80,9 @@ def main() -> None:
             repair_boxes=FLAGS.bad_boxes == "clip",
         ),
     )
+    started = time.monotonic()
     try:
-        _build(source, settings)
+        result = _build(source, settings)
     except _TerminatedError:
         raise StoppedError(
             "stopped by SIGTERM before the end; start the same command again, it goes on where "
@@ -92,10 +93,10 @@ def main() -> None:
             f"{error.filename or settings.out}: {error.strerror or error}; mend this and start the "
             "same command again, it goes on where it stopped"
         ) from error
+    print(_summary(result, settings.out, time.monotonic() - started))
 
 
-def _build(source: Source, settings: BuildSettings) -> None:
-    started = time.monotonic()
+def _build(source: Source, settings: BuildSettings) -> BuildResult:
     with tqdm(unit=" photos", desc="writing", disable=None, file=sys.stderr) as bar:
 
         def start(total: int) -> None:
@@ -110,8 +111,7 @@ def _build(source: Source, settings: BuildSettings) -> None:
             run_tasks = functools.partial(
                 run_on_beam, runner=FLAGS.runner, options=FLAGS.beam_options
             )
-        result = build(source, settings, on_start=start, on_progress=show, run_tasks=run_tasks)
-    print(_summary(result, settings.out, time.monotonic() - started))
+        return build(source, settings, on_start=start, on_progress=show, run_tasks=run_tasks)
 
 
 class StoppedError(UserError):
