@@ -29,6 +29,8 @@ SAVED_MODEL_FOLDER = "assets.extra"
 INPUT = "image"
 PROBABILITIES = "probabilities"
 CLASS_ACTIVATION = "class_activation"
+CLASSES = "classes"
+"""Of a SavedModel on encoded photos only."""
 
 
 class ContractError(UserError):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer.augment.config import Augmentation
-from trainer.exporting.contract import Contract, append_contract
+from trainer.exporting.contract import Contract, append_contract, read_contract
 from trainer.exporting.plain_network import PlainNetwork
 from trainer.exporting.proof import describe, worst_layers
 from trainer.exporting.proving import Proven, Prover
 from trainer.exporting.reference import read_photos
+from trainer.exporting.runtime import ExportError
 from trainer.exporting.targets import KERAS, LITERT, ONNX, SAVED_MODEL, Target
 from trainer.inference_settings import InferenceSettings
 
@@ -54,9 +55,20 @@ class FileMaker:
         """Writes a file and proves it.
 
         Raises:
-            ExportError: it broke its bound, whatever was tried.
+            ExportError: it broke its bound, whatever was tried, or names other classes.
         """
         contract = replace(self.contract, format=target.format, quantization=target.quantization)
+        proven = self._write_and_prove(target, contract, path)
+        inside = read_contract(path / SERVING_VERSION if target.format == SAVED_MODEL else path)
+        # The proof compares numbers; these are what they mean.
+        if inside != contract or proven.result.classes not in (None, contract.classes):
+            raise ExportError(
+                f"{target.name} tells of other classes, pixels or views than the run; nothing of "
+                "it is kept; report this"
+            )
+        return proven
+
+    def _write_and_prove(self, target: Target, contract: Contract, path: Path) -> Proven:
         if target.format == LITERT:
             return self._make_litert(target, contract, path)
         if target.format == ONNX:

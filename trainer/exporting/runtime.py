@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tfrecords_builder.errors import UserError
-from trainer.exporting.contract import CLASS_ACTIVATION, INPUT, PROBABILITIES
+from trainer.exporting.contract import CLASS_ACTIVATION, CLASSES, INPUT, PROBABILITIES
 
 MAP_PHOTOS = 4
 """So many photos, the first ones, have their evidence maps compared."""
@@ -58,6 +58,8 @@ class RuntimeResult:
     """float32 [M, h, w, K], `class_activation` of the first photos; None from a file without"""
     on_encoded: np.ndarray | None = None
     """float32 [M, K], of encoded photos; None where there were none"""
+    classes: tuple[str, ...] | None = None
+    """Names that came with these; None where there were none"""
 
 
 def run_in_own_process(
@@ -101,7 +103,8 @@ def run_in_own_process(
             return RuntimeResult(
                 probabilities=file["probabilities"],
                 maps=file.get("maps"),
-                on_encoded=file["on_encoded"] if encoded else None,
+                on_encoded=file.get("on_encoded"),
+                classes=_names(file["classes"]) if encoded else None,
                 **json.loads(str(file["facts"])),
             )
 
@@ -137,8 +140,14 @@ def main(arguments: list[str]) -> None:
     }
     if (folder / _ENCODED).exists():
         on_files = load(model, threads, "serving_default")
-        results["on_encoded"] = _run_over(on_files, np.load(folder / _ENCODED), PROBABILITIES)
+        encoded = np.load(folder / _ENCODED)
+        results["on_encoded"] = _run_over(on_files, encoded, PROBABILITIES)
+        results["classes"] = on_files(encoded[:1])[CLASSES][0].astype(bytes)
     np.savez(folder / _RESULT, allow_pickle=False, **results, facts=json.dumps(facts))
+
+
+def _names(encoded: np.ndarray) -> tuple[str, ...]:
+    return tuple(name.decode() for name in encoded.tolist())
 
 
 def _run_over(predict: Predict, inputs: np.ndarray, output: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from trainer.exporting.contract import (
+    CLASSES,
     INPUT,
     PROBABILITIES,
     SAVED_MODEL_FOLDER,
@@ -15,7 +16,6 @@ from trainer.exporting.decoding import decode_and_prepare
 from trainer.exporting.graph import PixelModel
 
 ENCODED = "encoded"
-CLASSES = "classes"
 PIXELS_SIGNATURE = "pixels"
 
 

@@ -105,6 +105,26 @@ def test_a_file_with_wrong_evidence_maps_is_caught(make_exporter):
         exporter.export()
 
 
+@pytest.mark.parametrize(
+    "form", ["litert", "onnx", pytest.param("saved_model", marks=pytest.mark.slow)]
+)
+def test_a_file_that_names_the_classes_in_another_order_is_caught(
+    make_exporter, monkeypatch, form: str
+):
+    from trainer.exporting import contract, onnx_file, saved_model
+    from trainer.exporting.runtime import ExportError
+
+    right = contract.contract_files
+
+    def turned(one):
+        return right(replace(one, classes=one.classes[::-1]))
+
+    for module in (contract, onnx_file, saved_model):
+        monkeypatch.setattr(module, "contract_files", turned)
+    with pytest.raises(ExportError, match="tells of other classes"):
+        make_exporter((form,)).export()
+
+
 def test_evidence_maps_can_be_left_out_of_every_file(make_exporter):
     exporter = make_exporter(("litert", "onnx", "keras"))
     exporter.request = replace(exporter.request, with_activation=False)
