@@ -43,11 +43,6 @@ class Batcher:
         self._arrival = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
 
-    @property
-    def num_waiting(self) -> int:
-        """Photos that are in no batch yet."""
-        return len(self._waiting)
-
     async def predict(self, pixels: np.ndarray) -> Outputs:
         """uint8 [S, S, 3] to outputs of one photo, without the axis B.
 
