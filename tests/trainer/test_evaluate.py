@@ -76,6 +76,7 @@ def test_scores_stand_beside_the_run_alike_on_any_devices(
     tags = set(events.Tags()["tensors"])
     pictures = ("confusion_matrix", "reliability", "most_confident_mistakes")
     assert {"scores/accuracy", *(f"scores/{name}" for name in pictures)} <= tags
+    assert len(events.Tensors("scores/accuracy")) == 1  # That of the second evaluation.
 
 
 @pytest.mark.slow

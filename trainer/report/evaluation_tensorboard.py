@@ -15,7 +15,7 @@ from trainer.run_evaluation import RunEvaluation
 def write_evaluation(
     run_dir: str, name: str, step: int, scored: RunEvaluation, mistakes: NDArray[np.uint8] | None
 ) -> None:
-    """Writes event files into `tensorboard/NAME` of the run folder.
+    """Writes event files into `tensorboard/NAME` of the run folder, in place of older ones.
 
     Args:
         run_dir: local or gs://.
@@ -42,7 +42,11 @@ def write_evaluation(
     }
     if mistakes is not None:
         figures["most_confident_mistakes"] = mistakes
-    writer = tf.summary.create_file_writer(os.path.join(folder_of(run_dir), name))
+    folder = os.path.join(folder_of(run_dir), name)
+    if tf.io.gfile.isdir(folder):
+        # What an earlier evaluation said would be shown beside this one, at the same step.
+        tf.io.gfile.rmtree(folder)
+    writer = tf.summary.create_file_writer(folder)
     with writer.as_default(step=step):
         for key, value in scalars.items():
             tf.summary.scalar(f"scores/{key}", value)
