@@ -153,8 +153,10 @@ def _take_fraction(
             hold_out(index)
     # The smallest group of each class whose groups were all too large to be taken.
     for name in total:
+        if num_val[name] > 0:
+            continue
         of_class = [i for i, unit in enumerate(units) if name in unit.classes and may_go(i)]
-        if num_val[name] == 0 and of_class:
+        if of_class:
             hold_out(min(of_class, key=lambda index: len(units[index].indices)))
     return held_out
 
