@@ -111,15 +111,15 @@ class VertexJob:
     def container_arguments(self) -> list[str]:
         """Of the image, whose entry point is `python -m`; the run folder comes from the service.
 
-        The trainer ends where it does not see all that is paid for.
+        On a TPU the trainer ends where it does not see all cores that are paid for. On GPUs the flag
+        would let it train on as many pieces of the CPU where it sees none.
         """
-        devices = [f"--num_devices={self.machine.num_devices}"]
         return [
             "trainer.task",
             f"--data={self.data}",
             f"--recipe={self.recipe}",
             f"--strategy={self.strategy}",
-            *(devices if self.strategy in ("tpu", "mirrored") else []),
+            *([f"--num_devices={self.machine.num_devices}"] if self.machine.is_tpu else []),
             *self.arguments,
         ]
 
