@@ -111,8 +111,8 @@ class VertexJob:
     def container_arguments(self) -> list[str]:
         """Of the image, whose entry point is `python -m`; the run folder comes from the service.
 
-        On a TPU the trainer ends where it does not see all cores that are paid for. On GPUs the flag
-        would let it train on as many pieces of the CPU where it sees none.
+        On a TPU the trainer ends where it does not see all cores that are paid for. With GPUs, of
+        which it sees none, the flag would let it train on as many pieces of the CPU.
         """
         return [
             "trainer.task",
