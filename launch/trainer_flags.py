@@ -49,6 +49,11 @@ def main() -> None:
     options = session_options()
     for duration in (options.deadline, options.checkpoint_every):
         parse_duration(duration or "0s")
+    if options.auto_submit is not None:
+        raise UserError(
+            "--auto_submit needs your credentials on the machine that trains; they stay here; use "
+            "trainer.predict and trainer.submit on the finished run"
+        )
     recipe = resolve_recipe(options)
     _check_weights(recipe)
     plan_stages(

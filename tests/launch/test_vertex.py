@@ -346,6 +346,7 @@ def test_a_job_that_failed_is_gone_on_with(server, tmp_path):
         (["--", "--set=stages.heat.epochs=2"], "heat"),
         (["--", "--precision=half"], "precision"),
         (["--", "--checkpoint_every=soon"], "soon"),
+        (["--", "--auto_submit", "--competition=cars"], "they stay here"),
         (["--accelerator=v5e-32"], "smaller than the 32 replicas"),
     ],
 )
