@@ -145,18 +145,23 @@ def describe(strategy: "tf.distribute.Strategy") -> str:
         kind = "MultiWorkerMirroredStrategy"
     replicas = strategy.num_replicas_in_sync
     workers = num_workers(strategy)
-    gpus = tf.config.list_physical_devices("GPU")
     if kind.startswith("TPU"):
         hardware = f"{replicas} TPU cores"
-    elif gpus:
+    elif runs_on_gpus(strategy):
         names = {
-            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
+            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+            for gpu in tf.config.list_physical_devices("GPU")
         }
         hardware = f"{', '.join(sorted(names))}"
     else:
         hardware = f"CPU with {os.cpu_count()} cores"
     where = f" in {workers} processes, here" if workers > 1 else ""
     return f"{kind}: {replicas} replica{'s' if replicas > 1 else ''}{where} on {hardware}"
+
+
+def runs_on_gpus(strategy: "tf.distribute.Strategy") -> bool:
+    """Whether GPUs are its devices; there may be some that were not asked for."""
+    return all("GPU:" in device for device in strategy.extended.worker_devices)
 
 
 def num_workers(strategy: "tf.distribute.Strategy") -> int:

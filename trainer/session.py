@@ -14,6 +14,7 @@ from trainer.devices import (
     is_chief,
     make_deterministic,
     make_strategy,
+    runs_on_gpus,
 )
 from trainer.engine.ledger import TimeLedger
 from trainer.engine.stop import StopSignal, parse_duration
@@ -92,7 +93,7 @@ class Session:
         from trainer.report.terminal import print_rehearsed
 
         options = self.options
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        on_gpu = runs_on_gpus(self.strategy)
         on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
         if self.is_chief:
             self._say_plan(float32_on_tpu=on_tpu and self.recipe.precision == "float32")
@@ -109,7 +110,11 @@ class Session:
                 checkpoint_secs=parse_duration(options.checkpoint_every),
                 max_rollbacks=options.max_rollbacks,
                 compile_with_xla=compiles_with_xla(
-                    options.xla, on_gpu=on_gpu, on_tpu=on_tpu, tpu_build=has_tpu_build()
+                    options.xla,
+                    on_gpu=on_gpu,
+                    on_tpu=on_tpu,
+                    tpu_build=has_tpu_build(),
+                    num_replicas=self.strategy.num_replicas_in_sync,
                 ),
                 rehearses=on_gpu or on_tpu if options.rehearse is None else options.rehearse,
             ),
@@ -181,6 +186,7 @@ def open_session(
         batch_scaling=options.batch_scaling,
         data_fingerprint=manifest.fingerprint,
         rate_scaling=options.rate_scaling,
+        num_replicas=strategy.num_replicas_in_sync,
     )
     workers = Workers(strategy)
     workers.require_same(

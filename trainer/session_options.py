@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.auto_submit import AutoSubmit
-from trainer.network.backbones import check_backbone
+from trainer.network.backbones import check_network
 from trainer.overrides import apply_overrides
 from trainer.recipe import Recipe
 from trainer.recipes import load_recipe
@@ -51,5 +51,5 @@ def resolve_recipe(options: SessionOptions) -> Recipe:
     recipe = dataclasses.replace(
         recipe, **{name: value for name, value in changes.items() if value is not None}
     )
-    check_backbone(recipe.backbone)
+    check_network(recipe)
     return recipe

@@ -86,12 +86,15 @@ def make_tpu_strategy(tpu: str) -> "tf.distribute.Strategy":
     return strategy
 
 
-def compiles_with_xla(wanted: bool | None, *, on_gpu: bool, on_tpu: bool, tpu_build: bool) -> bool:
+def compiles_with_xla(
+    wanted: bool | None, *, on_gpu: bool, on_tpu: bool, tpu_build: bool, num_replicas: int
+) -> bool:
     """Whether we compile the step with XLA ourselves.
 
     By default on GPUs only: on a CPU it was ten times slower, and a TPU's strategy compiles
     everything by itself. The TensorFlow build for TPUs cannot do it at all ("could not find
-    registered transfer manager for platform Host").
+    registered transfer manager for platform Host"). On several CPU devices TensorFlow cannot sum
+    over the replicas inside of what XLA compiles, as BatchNorm that trains does.
 
     Raises:
         DeviceError: it was asked for where it cannot be.
@@ -100,5 +103,10 @@ def compiles_with_xla(wanted: bool | None, *, on_gpu: bool, on_tpu: bool, tpu_bu
         raise DeviceError(
             "--xla was asked for with TensorFlow's build for TPUs, which compiles for TPUs by "
             "itself and for nothing else; need another build, or no --xla; leave --xla out"
+        )
+    if wanted and num_replicas > 1 and not on_gpu:
+        raise DeviceError(
+            f"--xla was asked for with {num_replicas} replicas on CPUs, whose sums it cannot "
+            "compile; need GPUs or one replica; leave --xla out"
         )
     return on_gpu and not tpu_build if wanted is None else wanted

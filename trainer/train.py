@@ -5,6 +5,7 @@ from trainer.auto_submit import check_auto_submit, sleep_until_told, submit_run
 from trainer.devices import keep_compiled, nvidia_is_near, require_tensorflow
 from trainer.engine.stop import StopSignal, parse_duration
 from trainer.errors import DataError
+from trainer.initial_weights import check_initial_weights
 from trainer.recipe import Recipe
 from trainer.session import open_session
 from trainer.session_options import SessionOptions, resolve_recipe
@@ -28,6 +29,7 @@ def train(options: SessionOptions, stop: StopSignal | None = None) -> None:
     parse_duration(options.checkpoint_every)
     manifest = load_manifest(options.data_dir)
     _check_data(manifest, options.data_dir)
+    check_initial_weights(recipe, options.run_dir)
     if options.auto_submit is not None:
         check_auto_submit(options.auto_submit, options.run_dir, manifest)
     if options.strategy in ("auto", "tpu") and tpu_is_near():

@@ -5,7 +5,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from trainer.devices import is_chief, make_strategy, num_workers
+from trainer.devices import describe, is_chief, make_strategy, num_workers
 from trainer.errors import DeviceError
 
 
@@ -31,3 +31,15 @@ def test_a_single_process_is_its_own_chief() -> None:
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     assert is_chief(strategy)
     assert num_workers(strategy) == 1
+
+
+def test_what_runs_on_the_cpu_of_a_machine_with_a_gpu_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu])
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda gpu: {"device_name": "Tesla T4"}
+    )
+    assert "on CPU with" in describe(tf.distribute.OneDeviceStrategy("/cpu:0"))
+    assert "on Tesla T4" in describe(tf.distribute.OneDeviceStrategy("/gpu:0"))

@@ -114,10 +114,18 @@ def test_other_builds_of_tensorflow_are_not_imported_twice(monkeypatch: pytest.M
 def test_xla_is_ours_on_gpus_and_where_it_was_asked_for(
     wanted: bool | None, on_gpu: bool, on_tpu: bool, tpu_build: bool, expected: bool
 ) -> None:
-    assert compiles_with_xla(wanted, on_gpu=on_gpu, on_tpu=on_tpu, tpu_build=tpu_build) is expected
+    devices = {"on_gpu": on_gpu, "on_tpu": on_tpu, "tpu_build": tpu_build}
+    assert compiles_with_xla(wanted, **devices, num_replicas=1) is expected
+    if not wanted or on_gpu:
+        assert compiles_with_xla(wanted, **devices, num_replicas=2) is expected
 
 
 @pytest.mark.parametrize(("on_tpu", "tpu_build"), [(True, True), (False, True), (True, False)])
 def test_xla_under_the_build_for_tpus_is_refused(on_tpu: bool, tpu_build: bool) -> None:
     with pytest.raises(DeviceError, match="leave --xla out"):
-        compiles_with_xla(True, on_gpu=False, on_tpu=on_tpu, tpu_build=tpu_build)
+        compiles_with_xla(True, on_gpu=False, on_tpu=on_tpu, tpu_build=tpu_build, num_replicas=1)
+
+
+def test_xla_on_several_cpu_devices_is_refused() -> None:
+    with pytest.raises(DeviceError, match="2 replicas on CPUs"):
+        compiles_with_xla(True, on_gpu=False, on_tpu=False, tpu_build=False, num_replicas=2)
