@@ -200,6 +200,8 @@ def _read_weights(run_dir: str, weights_file: str, recipe: Recipe) -> _Weights:
     if "progress" in metadata:
         index = Progress.from_json(metadata["progress"]).stage
         stage = recipe.stages[min(index, len(recipe.stages) - 1)]
+    elif named := [each for each in recipe.stages if each.name == metadata.get("stage")]:
+        (stage,) = named
     elif numbered := re.match(r"weights/(\d+)-", weights_file):
         stage = recipe.stages[int(numbered[1])]
     with tf.io.gfile.GFile(path, "rb") as file:

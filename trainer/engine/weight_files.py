@@ -41,6 +41,7 @@ class WeightFiles:
                 "classes": json.dumps(self._classes),
                 "backbone": self._backbone,
                 "image_px": str(plan.stage.image_px),
+                "stage": plan.stage.name,
             }
             path = os.path.join(self._run_dir, name)
             with writing(path):
