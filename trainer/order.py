@@ -148,12 +148,12 @@ class Order:
             indices[chosen] = self._indices(int(epoch), offsets[chosen])
         return BatchRows(indices=indices, epochs=epochs, weights=real.astype(np.float32))
 
-    def shards_near(self, step: int) -> tuple[int, ...] | None:
-        """Shards that step `step` reads, those of its window and of the next one; None for all."""
+    def shards_near(self, first_step: int, last_step: int) -> tuple[int, ...] | None:
+        """Shards of the windows that these steps read and of the next window; None for all."""
         if self._windows is None:
             return None
-        position = min(step * self._batch_size, self._end - 1)
-        last = min((step + 1) * self._batch_size, self._end) - 1
+        position = min(first_step * self._batch_size, self._end - 1)
+        last = min((last_step + 1) * self._batch_size, self._end) - 1
         near: dict[int, None] = {}
         while True:
             epoch, offset = divmod(position, self._num_examples)

@@ -6,6 +6,7 @@ save: a pipeline for any step is made by starting there.
 """
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -32,15 +33,22 @@ def train_feed(
     first_step: int,
 ) -> Iterator[Batch]:
     """Endless distributed batches of a stage from `first_step` on; padding behind its end."""
+    lock = threading.Lock()
+    newest, announced = first_step - 1, None
 
-    announced: tuple[int, ...] | None = None
+    def announce(step: int) -> None:
+        nonlocal newest, announced
+        with lock:
+            if step <= newest:
+                return
+            # The step before may still be at work beside this one, and keeps its shards.
+            newest, near = step, order.shards_near(max(step - 1, first_step), step)
+            if near != announced and isinstance(canvases, Canvases):
+                announced = near
+                canvases.expect(near or ())
 
     def rows(step: int, replica: int) -> tuple[np.ndarray, ...]:
-        nonlocal announced
-        near = order.shards_near(step)
-        if near != announced and isinstance(canvases, Canvases):
-            announced = near
-            canvases.expect(near or ())
+        announce(step)
         return replica_rows(canvases, order.batch(step), plan, seed, replica)
 
     return iter(distribute(strategy, rows, plan.replica_batch, canvases, first_step, None))
