@@ -30,10 +30,11 @@ def leave(
     exit_code: int = 0,
     number: int = 1,
     start: int = 1,
+    name: str = "train-b5",
 ) -> None:
     """Lets the session have ended with these files of its run's folder."""
     record = {
-        "name": "train-b5",
+        "name": name,
         "session": number,
         "start": start,
         "exit_code": exit_code,
