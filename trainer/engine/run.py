@@ -4,9 +4,8 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,9 +16,9 @@ from trainer.engine.built_stage import BuiltStage, build_stage
 from trainer.engine.capsule import capsule_folder, describe_batches, write_capsule
 from trainer.engine.checkpoints import FOLDER as CHECKPOINT_FOLDER
 from trainer.engine.checkpoints import Checkpoints
-from trainer.engine.features import FeatureViews, compute_feature_views
 from trainer.engine.ledger import TimeLedger
 from trainer.engine.rehearsal import RehearsedStage, rehearse
+from trainer.engine.stage_input import StageInput
 from trainer.engine.stage_run import Observer, StageRun
 from trainer.engine.stage_state import StageState
 from trainer.engine.steps import MAX_STEPS_PER_CALL
@@ -28,10 +27,7 @@ from trainer.engine.tensor_files import read_tensors
 from trainer.engine.weight_files import WeightFiles
 from trainer.engine.workers import Workers
 from trainer.errors import LossError, Preempted
-from trainer.input.canvases import Canvases, canvas_px_of
-from trainer.input.feed import train_feed
-from trainer.input.room import choose_cache
-from trainer.order import Order, windows_of
+from trainer.input.canvases import Examples
 from trainer.plan import StagePlan, fixed_recipe
 from trainer.progress import Progress, in_batches_of, next_stage
 from trainer.recipe import Recipe
@@ -108,7 +104,7 @@ class Run:
         self._rehearsed: dict[int, BuiltStage] = {}
         self._preparing_since = self._ledger.started
         self._secs_to_begin = 0.0
-        self._canvases: dict[str, Canvases] = {}
+        self._input = StageInput(strategy, manifest, options.data_dir, options.cache, seed)
 
     def rehearse(self, first_stage: int = 0) -> None:
         """Tries the stages from `first_stage` on, the last one first; `run` then uses them.
@@ -199,7 +195,7 @@ class Run:
     ) -> Progress:
         began = time.monotonic()
         with self._ledger.prepare("build"):
-            self._open_canvases(plan)
+            self._input.open(plan)
             built = self._rehearsed.pop(plan.index, None) or self._build(plan)
             state = built.state
             if not arrays:
@@ -207,12 +203,16 @@ class Run:
         if arrays:
             with self._ledger.prepare("restore"):
                 state.restore(arrays)
+        examples: Examples = self._input.train
+        if plan.stage.cache_feature_views:
+            with self._ledger.prepare("features"):
+                examples = self._input.features(plan, state)
         stage_run = StageRun(
             recipe=self._recipe,
             plan=plan,
             built=built,
-            make_feed=functools.partial(self._make_feed, plan, self._examples_of(plan, state)),
-            validation=self._canvases.get("val"),
+            make_feed=functools.partial(self._input.feed, plan, examples),
+            validation=self._input.validation,
             checkpoints=self._checkpoints,
             save_weights=functools.partial(self._weight_files.save, plan, state),
             checkpoint_secs=self._options.checkpoint_secs,
@@ -266,46 +266,6 @@ class Run:
         given = self._initial_weights({name: array.shape for name, array in fresh.items()})
         state.load_weights({**fresh, **given})
 
-    def _open_canvases(self, plan: StagePlan) -> None:
-        canvas_px = canvas_px_of(plan.stage.image_px)
-        if self._canvases and self._canvases["train"].canvas_px == canvas_px:
-            return
-        for canvases in self._canvases.values():
-            canvases.close()
-        splits = [
-            self._manifest.splits[name] for name in ("train", "val") if self._num_examples(name)
-        ]
-        num_bytes = sum(split.num_examples for split in splits) * canvas_px**2 * 3
-        cache = choose_cache(self._options.cache, num_bytes)
-        self._canvases = {
-            split.name: Canvases(self._options.data_dir, split, canvas_px, cache)
-            for split in splits
-        }
-
-    def _examples_of(self, plan: StagePlan, state: StageState) -> Canvases | FeatureViews:
-        """What the stage trains on: the canvases, or the frozen network's features of them."""
-        if not plan.stage.cache_feature_views:
-            return self._canvases["train"]
-        with self._ledger.prepare("features"):
-            return compute_feature_views(
-                self._strategy, state.cut.frozen, self._canvases["train"], plan, self._seed
-            )
-
-    def _make_feed(
-        self, plan: StagePlan, examples: Canvases | FeatureViews, first_step: int
-    ) -> Iterator[Any]:
-        return train_feed(self._strategy, examples, self._order(plan), plan, self._seed, first_step)
-
-    def _order(self, plan: StagePlan) -> Order:
-        return Order(
-            seed=self._seed,
-            num_examples=plan.num_examples,
-            batch_size=plan.global_batch,
-            num_epochs=plan.stage.epochs,
-            first_epoch=plan.first_epoch,
-            windows=windows_of(self._manifest.splits["train"]),
-        )
-
     def _write_capsule(
         self, plan: StagePlan, progress: Progress, rates: Sequence[float], loss: float
     ) -> str:
@@ -324,7 +284,7 @@ class Run:
             "compile_with_xla": self._options.compile_with_xla,
             "data_dir": self._options.data_dir,
             "data_fingerprint": self._manifest.fingerprint,
-            "batches": describe_batches(self._order(plan), self._canvases["train"], steps),
+            "batches": describe_batches(self._input.order(plan), self._input.train, steps),
         }
         newest = self._checkpoints.newest_file()
         files = {f"{CHECKPOINT_FOLDER}/{os.path.basename(newest)}": newest} if newest else {}
@@ -337,6 +297,3 @@ class Run:
         newest = self._checkpoints.newest
         if newest is not None:
             self._weight_files.publish(newest.best_file or newest.carried_file)
-
-    def _num_examples(self, name: str) -> int:
-        return self._manifest.splits[name].num_examples if name in self._manifest.splits else 0

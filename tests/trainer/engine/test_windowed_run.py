@@ -44,7 +44,7 @@ def sharded(
             gathered.extend(indices.tolist())
         return gather(self, indices, epochs)
 
-    monkeypatch.setattr("trainer.engine.run.windows_of", windows_of)
+    monkeypatch.setattr("trainer.engine.stage_input.windows_of", windows_of)
     monkeypatch.setattr(Canvases, "gather", noting)
     # One batch after the other, or those made ahead would be noted in any order.
     monkeypatch.setattr("trainer.input.feed._PARALLEL_BATCHES", 1)
