@@ -40,7 +40,8 @@ def contend(name: str) -> None:
     """Builds a training step; then each line on stdin is a round, its seconds a line on stdout."""
     import numpy as np
 
-    from trainer.devices import make_strategy, require_tensorflow
+    from trainer.devices import make_strategy
+    from trainer.tensorflow_start import require_tensorflow
 
     require_tensorflow()
     strategy = make_strategy(name, FLAGS.num_replicas if name == "mirrored" else None)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfrecords_builder import command_line
-from trainer.devices import STRATEGIES, is_chief, make_strategy, require_tensorflow
+from trainer.devices import STRATEGIES, is_chief, make_strategy
 from trainer.errors import DataError
+from trainer.tensorflow_start import require_tensorflow
 
 if TYPE_CHECKING:
     from trainer.inference import TrainedRun

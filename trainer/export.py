@@ -13,8 +13,9 @@ from pathlib import Path
 from absl import flags, logging
 
 from tfrecords_builder import command_line
-from trainer.devices import make_strategy, require_tensorflow
+from trainer.devices import make_strategy
 from trainer.errors import DataError
+from trainer.tensorflow_start import require_tensorflow
 
 
 def define_flags() -> None:

@@ -61,7 +61,7 @@ def main() -> None:
     )
     if FLAGS.json:
         storage.make_folder_of(FLAGS.json)
-    from trainer.devices import require_tensorflow
+    from trainer.tensorflow_start import require_tensorflow
 
     require_tensorflow()
     from trainer.input.measuring import HostMeter

@@ -11,8 +11,9 @@ from pathlib import Path
 from absl import flags
 
 from tfrecords_builder import command_line
-from trainer.devices import STRATEGIES, is_chief, make_strategy, require_tensorflow
+from trainer.devices import STRATEGIES, is_chief, make_strategy
 from trainer.errors import DataError
+from trainer.tensorflow_start import require_tensorflow
 
 LABEL_FORMATS = ("names", "ids")
 

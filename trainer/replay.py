@@ -7,7 +7,8 @@ from absl import flags
 
 from tfrecords_builder import command_line
 from tfrecords_builder.errors import UserError
-from trainer.devices import STRATEGIES, make_strategy, require_tensorflow
+from trainer.devices import STRATEGIES, make_strategy
+from trainer.tensorflow_start import require_tensorflow
 from trainer.tpu import tpu_is_near
 
 if TYPE_CHECKING:

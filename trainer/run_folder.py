@@ -3,9 +3,9 @@
 import os
 from typing import Any
 
-from trainer.devices import COMPILE_CACHE
 from trainer.errors import RunFolderError
 from trainer.run_record import RunSettings, load_run_record
+from trainer.tensorflow_start import COMPILE_CACHE
 
 
 def open_run(

@@ -9,13 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfrecords_builder.manifest import Manifest
-from trainer.devices import (
-    describe,
-    is_chief,
-    make_deterministic,
-    make_strategy,
-    runs_on_gpus,
-)
+from trainer.devices import describe, is_chief, make_strategy, runs_on_gpus
 from trainer.engine.ledger import TimeLedger
 from trainer.engine.stop import StopSignal, parse_duration
 from trainer.errors import Preempted
@@ -26,6 +20,7 @@ from trainer.report.record_keeper import RecordKeeper
 from trainer.run_folder import open_run
 from trainer.run_record import MODEL_FILE, RunSettings, make_run_record
 from trainer.session_options import SessionOptions
+from trainer.tensorflow_start import make_deterministic
 from trainer.tpu import compiles_with_xla, has_tpu_build
 from trainer.vertex_environment import VertexEnvironment, copy_model
 

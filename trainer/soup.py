@@ -16,8 +16,9 @@ import numpy as np
 from absl import flags
 
 from tfrecords_builder import command_line
-from trainer.devices import STRATEGIES, require_tensorflow
+from trainer.devices import STRATEGIES
 from trainer.errors import DataError, RunFolderError
+from trainer.tensorflow_start import require_tensorflow
 
 if TYPE_CHECKING:
     import tensorflow as tf

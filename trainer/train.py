@@ -2,13 +2,13 @@
 
 from tfrecords_builder.manifest import Manifest, load_manifest
 from trainer.auto_submit import check_auto_submit, sleep_until_told, submit_run
-from trainer.devices import keep_compiled, nvidia_is_near, require_tensorflow
 from trainer.engine.stop import StopSignal, parse_duration
 from trainer.errors import DataError
 from trainer.initial_weights import check_initial_weights
 from trainer.recipe import Recipe
 from trainer.session import open_session
 from trainer.session_options import SessionOptions, resolve_recipe
+from trainer.tensorflow_start import keep_compiled, nvidia_is_near, require_tensorflow
 from trainer.tpu import require_importable, tpu_is_near
 
 

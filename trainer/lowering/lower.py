@@ -122,7 +122,7 @@ def stablehlo_of(step: Any, *specs: Any) -> bytes:
 
 def main() -> None:
     """Lowers what the request says."""
-    from trainer.devices import require_tensorflow
+    from trainer.tensorflow_start import require_tensorflow
 
     with open(FLAGS.request) as file:
         request = LoweringRequest.from_json(json.load(file))

@@ -55,8 +55,8 @@ def _num_elements(shape: Any) -> int:
 
 def main() -> None:
     """Counts all backbones and writes the file."""
-    from trainer.devices import require_tensorflow
     from trainer.network.backbones import BACKBONES
+    from trainer.tensorflow_start import require_tensorflow
 
     require_tensorflow()
     lines = [f'  "{name}": {json.dumps(count_blocks(name))}' for name in BACKBONES]

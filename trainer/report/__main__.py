@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfrecords_builder import command_line, storage
-from trainer.devices import STRATEGIES, make_strategy, require_tensorflow
+from trainer.devices import STRATEGIES, make_strategy
 from trainer.errors import DataError, RunFolderError
+from trainer.tensorflow_start import require_tensorflow
 
 if TYPE_CHECKING:
     from trainer.inference import TrainedRun
