@@ -6,7 +6,6 @@ upright, converted, shrunk and encoded as JPEG again. Every change is named.
 
 import functools
 import io
-import re
 import warnings
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tfrecords_builder.boxes import BadBoxError, crop_region
+from tfrecords_builder.jpeg import check_jpeg, decode_reduced, plain_header
 from tfrecords_builder.pixels import UnusablePixelsError, to_rgb
 from tfrecords_builder.sources.base import Box
 
@@ -30,12 +30,6 @@ SHRUNK = "shrunk"
 _FORMATS = frozenset(
     ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
 )
-# Stray bytes before these markers lie in the header, where they hurt no pixel. Before any other
-# marker they are what is left of damaged pixel data.
-_HEADER_MARKERS = frozenset([0xC0, 0xC1, 0xC2, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)])
-_STRAY_BYTES = re.compile(r"extraneous bytes before marker 0x([0-9a-f]{2})")
-_JPEG_START = b"\xff\xd8\xff"
-_START_OF_SCAN = 0xDA
 ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
 
@@ -90,11 +84,11 @@ def encode_photo(data: bytes, settings: EncodingSettings, box: Box | None = None
     """
     if not data:
         raise UnusablePhotoError("empty file")
-    if box is None or settings.crop_margin is None:
-        kept = _keep_plain_jpeg(data, settings)
-        if kept is not None:
-            return kept
     try:
+        if box is None or settings.crop_margin is None:
+            kept = _keep_plain_jpeg(data, settings)
+            if kept is not None:
+                return kept
         with warnings.catch_warnings():
             # Pillow warns of damaged metadata, which does not matter here, and of large sizes,
             # which are checked below.
@@ -121,7 +115,7 @@ def _keep_plain_jpeg(data: bytes, settings: EncodingSettings) -> EncodedPhoto | 
     This is most photos of most data sets, and saves opening them with Pillow: half of the time
     that is left without the pixel check.
     """
-    header = _jpeg_header(data)
+    header = plain_header(data)
     # Orientation can also stand in XMP.
     if header is None or b"Exif" in header or b"tiff:Orientation" in header:
         return None
@@ -132,21 +126,9 @@ def _keep_plain_jpeg(data: bytes, settings: EncodingSettings) -> EncodedPhoto | 
     too_large = settings.max_px is not None and max(width, height) > settings.max_px
     if colours != "YCbCr" or too_large or width * height > settings.max_pixels:
         return None
-    if settings.verify_pixels and _check_jpeg(data):
+    if settings.verify_pixels and check_jpeg(data):
         return None
     return EncodedPhoto(image=data, width=width, height=height, fate=KEPT, changes=())
-
-
-def _jpeg_header(data: bytes) -> bytes | None:
-    """Returns everything before the first scan, or None where that is not plain to see."""
-    position = 2
-    if not data.startswith(_JPEG_START):
-        return None
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == _START_OF_SCAN:
-            return data[:position]
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return None
 
 
 def _encode_open_image(
@@ -173,7 +155,7 @@ def _encode_open_image(
         stored = _shrink_jpeg(image, data, settings)
     else:
         if checkable:
-            changes += _check_jpeg(data)
+            changes += check_jpeg(data)
         if not changes:
             return EncodedPhoto(image=data, width=width, height=height, fate=KEPT, changes=())
         stored = _convert(image, settings, region)
@@ -211,29 +193,6 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in range(2, 9) else UPRIGHT
 
 
-def _check_jpeg(data: bytes) -> list[str]:
-    """Decodes a JPEG whose bytes are to be kept.
-
-    All coded data are read, but only an eighth of the size and only the grey channel is computed:
-    damage shows in the coded data, and this costs about half of a full decode.
-
-    Returns:
-      The reason to encode the photo again, where it decodes but not cleanly; else nothing.
-
-    Raises:
-      UnusablePhotoError: data are missing or damaged.
-    """
-    try:
-        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=8)
-    except ValueError as error:
-        message = str(error)
-        stray = _STRAY_BYTES.search(message)
-        if "bad ICC marker" in message or (stray and int(stray[1], 16) in _HEADER_MARKERS):
-            return ["damaged header"]
-        raise UnusablePhotoError(f"damaged JPEG: {message}") from error
-    return []
-
-
 @functools.cache
 def _readable_formats() -> tuple[str, ...]:
     Image.init()  # Pillow knows only five formats until it is asked for all.
@@ -241,28 +200,14 @@ def _readable_formats() -> tuple[str, ...]:
 
 
 def _shrink_jpeg(image: Image.Image, data: bytes, settings: EncodingSettings) -> Image.Image:
-    """Returns a shrunk upright colour JPEG, checked like `_check_jpeg` on the way.
-
-    The decoder itself computes the smallest multiple of an eighth of the size that is large
-    enough, so that little is left for the filter: a third of the time of decoding it whole.
-    """
-    width, height = _shrunk_size(image.size, settings)
+    """Returns a shrunk upright colour JPEG, checked like `check_jpeg` on the way."""
+    size = _shrunk_size(image.size, settings)
     try:
-        pixels = simplejpeg.decode_jpeg(
-            data, "RGB", min_height=height, min_width=width, min_factor=1
-        )
+        reduced, part = decode_reduced(data, image.size, size)
     except ValueError:
-        _check_jpeg(data)  # Raises unless only the header is at fault.
+        check_jpeg(data)  # Raises unless only the header is at fault.
         return _convert(image, settings, None)
-    # The decoder rounds its size up: the photo ends somewhere inside of the last pixel, and to take
-    # that pixel for a whole one would shift everything by a part of one. The longer side tells the
-    # scale: a side of a few pixels is rounded up by too large a part.
-    eighths = round(8 * max(pixels.shape[:2]) / max(image.size))
-    return _resize(
-        Image.fromarray(pixels),
-        (width, height),
-        (0, 0, image.width * eighths / 8, image.height * eighths / 8),
-    )
+    return _resize(reduced, size, part)
 
 
 def _convert(

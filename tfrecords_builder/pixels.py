@@ -9,7 +9,7 @@ BACKGROUND = (255, 255, 255)
 
 
 class UnusablePixelsError(Exception):
-    """The pixel values have no known meaning as colours."""
+    """The pixels are damaged, or their values have no known meaning as colours."""
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
