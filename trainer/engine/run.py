@@ -21,6 +21,7 @@ from trainer.engine.rehearsal import RehearsedStage, rehearse
 from trainer.engine.stage_input import StageInput
 from trainer.engine.stage_run import Observer, StageRun
 from trainer.engine.stage_state import StageState
+from trainer.engine.stage_times import StageTimes
 from trainer.engine.steps import MAX_STEPS_PER_CALL
 from trainer.engine.stop import StopSignal
 from trainer.engine.tensor_files import read_tensors
@@ -193,7 +194,7 @@ class Run:
     def _run_stage(
         self, plan: StagePlan, progress: Progress, arrays: Mapping[str, np.ndarray]
     ) -> Progress:
-        began = time.monotonic()
+        times = StageTimes(self._ledger, self._preparing_since, began=time.monotonic())
         with self._ledger.prepare("build"):
             self._input.open(plan)
             built = self._rehearsed.pop(plan.index, None) or self._build(plan)
@@ -218,16 +219,15 @@ class Run:
             checkpoint_secs=self._options.checkpoint_secs,
             stop=self._stop,
             ledger=self._ledger,
+            times=times,
             observers=self._observers,
             write_capsule=functools.partial(self._write_capsule, plan),
             max_steps_per_call=self._options.max_steps_per_call,
             workers=self._workers,
             announce=self._announce,
-            preparing_since=self._preparing_since,
-            began=began,
         )
         progress = next_stage(stage_run.run(progress))
-        self._secs_to_begin = stage_run.secs_to_begin()
+        self._secs_to_begin = times.secs_to_begin(self._checkpoints.longest_write_secs)
         self._preparing_since = time.monotonic()
         self._checkpoints.save({}, progress)
         self._checkpoints.wait()

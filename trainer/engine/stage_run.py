@@ -11,6 +11,7 @@ from trainer.engine.built_stage import BuiltStage
 from trainer.engine.checkpoints import Checkpoints
 from trainer.engine.evaluation import loss_and_accuracy
 from trainer.engine.ledger import TimeLedger
+from trainer.engine.stage_times import StageTimes
 from trainer.engine.steps import MAX_STEPS_PER_CALL, TrainMetrics
 from trainer.engine.stop import StopSignal
 from trainer.engine.workers import Verdict, Workers
@@ -31,7 +32,6 @@ from trainer.recipe import Recipe
 
 _SECS_PER_CALL = 1.0
 _EXPLODED = 30.0
-_DEADLINE_MARGIN = 1.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,25 +74,15 @@ class StageRun:
     checkpoint_secs: float
     stop: StopSignal
     ledger: TimeLedger
+    times: StageTimes
     observers: tuple[Observer, ...]
     workers: Workers
     write_capsule: Callable[[Progress, Sequence[float], float], str]
     """Progress behind the failed steps, their rates and the loss -> folder of the capsule."""
     announce: Callable[[str], None] = lambda line: None
     """Shows a line to the user; the chief's does."""
-    preparing_since: float = 0.0
-    """On the clock of time.monotonic: when what leads to the first step began."""
-    began: float = 0.0
-    """On that clock: when this stage did."""
     max_steps_per_call: int = MAX_STEPS_PER_CALL
-    _first_call: bool = dataclasses.field(default=True, init=False)
     _saved_at: float = dataclasses.field(default=0.0, init=False)
-    _beginning_secs: float = dataclasses.field(default=0.0, init=False)
-    _longest_call_secs: float = dataclasses.field(default=0.0, init=False)
-    _longest_evaluation_secs: float = dataclasses.field(default=0.0, init=False)
-    _compile_secs: float | None = dataclasses.field(default=None, init=False)
-    """Of the first host call, until the next one tells what of it was the step itself."""
-    _evaluation_secs: list[float] = dataclasses.field(default_factory=list, init=False)
 
     def run(self, progress: Progress) -> Progress:
         """Trains to the end of the stage and returns the progress with its best.
@@ -146,22 +136,16 @@ class StageRun:
                 * progress.rate_factor
             )
             call_start = time.monotonic()
-            first_call = self._first_call
+            first_call = self.times.is_first_call
             if first_call and not self.built.is_compiled:
                 self.announce(f"compiling the steps of stage {self.plan.stage.name!r} ...")
             with data_errors_told():
                 input_wait_secs = self.built.state.steps.run(feed, rates)
                 metrics = self.built.state.steps.read_metrics()
             spent = time.monotonic() - call_start
-            self.ledger.add("input wait", input_wait_secs)
-            self.ledger.add("compile" if first_call else "step", spent - input_wait_secs)
+            self.times.count_call(spent, input_wait_secs, num_steps)
             if first_call:
-                self._compile_secs = spent - input_wait_secs
-                self._announce_first_step(spent - input_wait_secs, input_wait_secs)
-            else:
-                self._longest_call_secs = max(self._longest_call_secs, spent)
-                self._part_compilation_from_step((spent - input_wait_secs) / num_steps)
-            self._first_call = False
+                self._announce_first_step(spent, input_wait_secs)
             self.checkpoints.note_unsaved(self.ledger.unsaved_secs())
             progress = dataclasses.replace(progress, step=progress.step + num_steps)
             self._check_loss(metrics.loss, progress, rates)
@@ -193,16 +177,10 @@ class StageRun:
         self.built.state.swap_averages()
         try:
             if self.validation is not None:
-                evaluation_start = time.monotonic()
-                with self.ledger.measure("evaluate"):
+                with self.times.evaluation():
                     val_loss, val_accuracy = loss_and_accuracy(
                         *self.built.evaluator.logits_and_labels(self.validation)
                     )
-                self._evaluation_secs.append(time.monotonic() - evaluation_start)
-                self._longest_evaluation_secs = max(self._evaluation_secs)
-                if len(self._evaluation_secs) == 2:
-                    first, second = self._evaluation_secs
-                    self.ledger.move(max(0.0, first - second), "evaluate", "compile")
             value = val_accuracy if self.recipe.monitor == "val_accuracy" else val_loss
             best = value is None or is_better(self.recipe.monitor, value, progress.best_value)
             record = EpochRecord(
@@ -235,22 +213,9 @@ class StageRun:
         return progress
 
     def _announce_first_step(self, call_secs: float, input_wait_secs: float) -> None:
-        now = time.monotonic()
-        waited = now - self.preparing_since
         call = "first call" if self.built.is_compiled else "first call, with compilation"
-        prepared = self.ledger.take_prepared()
-        self._beginning_secs = now - self.began - prepared.get("features", 0.0)
-        if self._evaluation_secs:
-            prepared["evaluation"] = self._evaluation_secs[0]
-        prepared |= {"input wait": input_wait_secs, call: call_secs}
-        parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in prepared.items())
-        self.announce(f"first step of stage {self.plan.stage.name!r} after {waited:.1f} s: {parts}")
-
-    def _part_compilation_from_step(self, step_secs: float) -> None:
-        """The first host call was one step and its compilation; the second one was steps alone."""
-        if self._compile_secs is not None:
-            self.ledger.move(min(step_secs, self._compile_secs), "compile", "step")
-            self._compile_secs = None
+        told = self.times.to_first_step(call, call_secs, input_wait_secs)
+        self.announce(f"first step of stage {self.plan.stage.name!r} after {told}")
 
     def _save(self, progress: Progress) -> Progress:
         with self.ledger.measure("checkpoint"):
@@ -281,15 +246,5 @@ class StageRun:
             capsule,
         )
 
-    def secs_to_begin(self) -> float:
-        """What beginning a stage and ending in order may take, from what it took in this one."""
-        return _DEADLINE_MARGIN * self._beginning_secs + self._secs_to_finish()
-
     def _secs_to_finish(self) -> float:
-        """What ending in order may still take, from what it took so far in this stage."""
-        measured = (
-            self._longest_call_secs
-            + self._longest_evaluation_secs
-            + self.checkpoints.longest_write_secs
-        )
-        return _DEADLINE_MARGIN * measured
+        return self.times.secs_to_finish(self.checkpoints.longest_write_secs)
