@@ -77,7 +77,7 @@ def plan_build(
     classes = _class_names(listing)
     labels = {name: label for label, name in enumerate(classes)}
     splits = assign_splits(listing.photos, split_settings, known_splits)
-    _check_classes(classes, listing.photos, splits)
+    _check_classes(classes, listing, splits)
     by_split = defaultdict(list)
     for photo, split in zip(listing.photos, splits, strict=True):
         label = NO_LABEL if photo.class_name is None else labels[photo.class_name]
@@ -135,11 +135,18 @@ def input_hash(shard: ShardPlan, settings: object) -> str:
 
 
 def _class_names(listing: Listing) -> tuple[str, ...]:
-    used = {photo.class_name for photo in listing.photos if photo.class_name is not None}
+    listed = {photo.class_name for photo in listing.photos}
+    listed |= {row.class_name for row in listing.quarantined}
+    used = {name for name in listed if name is not None}
     for name in used:
         if not name.isprintable():
             raise SplitError(
                 f"class name {name!r} holds control characters; rename it to printable text"
+            )
+        if name != name.strip() and name.strip() in used:
+            raise SplitError(
+                f"classes {name!r} and {name.strip()!r} differ in blanks alone; write both alike, "
+                "or join them (--regroup)"
             )
     if listing.class_names is None:
         return tuple(sorted(used, key=natural_key))
@@ -148,15 +155,21 @@ def _class_names(listing: Listing) -> tuple[str, ...]:
     return listing.class_names
 
 
-def _check_classes(classes: Sequence[str], photos: Sequence[Photo], splits: Sequence[str]) -> None:
+def _check_classes(classes: Sequence[str], listing: Listing, splits: Sequence[str]) -> None:
     trained = {
-        photo.class_name for photo, split in zip(photos, splits, strict=True) if split == "train"
+        photo.class_name
+        for photo, split in zip(listing.photos, splits, strict=True)
+        if split == "train"
     }
-    if untrained := [name for name in classes if name not in trained]:
-        raise SplitError(
-            f"no photo to train on of {len(untrained)} classes: {shown(untrained)}; "
-            "add photos, or leave the class out or join it with another (--exclude, --regroup)"
-        )
+    untrained = [name for name in classes if name not in trained]
+    if not untrained:
+        return
+    left_out = [row for row in listing.quarantined if row.class_name == untrained[0]]
+    why = f" ({left_out[0].id!r} was left out: {left_out[0].reason})" if left_out else ""
+    raise SplitError(
+        f"no photo to train on of {len(untrained)} classes: {shown(untrained)}{why}; "
+        "add photos, or leave the class out or join it with another (--exclude, --regroup)"
+    )
 
 
 def _in_order(photos: Sequence[PlannedPhoto], num_shards: int) -> list[list[PlannedPhoto]]:

@@ -35,6 +35,7 @@ def regroup(listing: Listing, groups: dict[str, str], table: str) -> Listing:
       RegroupError: a class of the listing is not in the table.
     """
     used = {photo.class_name for photo in listing.photos if photo.class_name is not None}
+    used |= {row.class_name for row in listing.quarantined if row.class_name is not None}
     used |= set(listing.class_names or ())
     unknown = sorted(used - groups.keys())
     if unknown:
@@ -50,8 +51,19 @@ def regroup(listing: Listing, groups: dict[str, str], table: str) -> Listing:
         else photo
         for photo in listing.photos
     )
-    adjustments = {**listing.adjustments, "regroup": table}
-    return dataclasses.replace(listing, photos=photos, class_names=None, adjustments=adjustments)
+    quarantined = tuple(
+        dataclasses.replace(row, class_name=groups[row.class_name])
+        if row.class_name is not None
+        else row
+        for row in listing.quarantined
+    )
+    return dataclasses.replace(
+        listing,
+        photos=photos,
+        quarantined=quarantined,
+        class_names=None,
+        adjustments={**listing.adjustments, "regroup": table},
+    )
 
 
 def _load_table(path: str) -> dict[str, str]:

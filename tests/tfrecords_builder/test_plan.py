@@ -8,16 +8,20 @@ from hypothesis import strategies as st
 
 from tfrecords_builder.encoding import EncodingSettings
 from tfrecords_builder.plan import BuildPlan, ShardPlan, input_hash, plan_build, plan_num_shards
-from tfrecords_builder.sources.base import Box, Listing, Photo
+from tfrecords_builder.regroup import regroup
+from tfrecords_builder.sources.adjusted import exclude_photos
+from tfrecords_builder.sources.base import Box, Listing, Photo, Quarantined
 from tfrecords_builder.splits import SplitError, SplitSettings
 
 
 def plan(photos: list[Photo], seed: int = 0, **settings: object) -> BuildPlan:
+    return plan_listing(Listing(photos=tuple(photos)), seed, **settings)
+
+
+def plan_listing(listing: Listing, seed: int = 0, **settings: object) -> BuildPlan:
     defaults = {"shard_bytes": 10**6, "estimate_bytes": lambda photo: 1000}
     split_settings = SplitSettings(val_fraction=0.2, seed=seed)
-    return plan_build(
-        Listing(photos=tuple(photos)), split_settings=split_settings, **{**defaults, **settings}
-    )
+    return plan_build(listing, split_settings=split_settings, **{**defaults, **settings})
 
 
 def photos_of(num_photos: int, split: str | None = None) -> list[Photo]:
@@ -35,6 +39,22 @@ def ids(shards: list[ShardPlan]) -> list[str]:
 def test_every_photo_is_planned_exactly_once(num_photos: int, seed: int) -> None:
     shards = plan(photos_of(num_photos), seed=seed, shard_bytes=40_000).shards
     assert sorted(ids(list(shards))) == sorted(photo.id for photo in photos_of(num_photos))
+
+
+def test_class_whose_photos_were_all_refused_is_an_error_that_says_why() -> None:
+    refused = Quarantined(id="c2/1.jpg", locator="", reason="symbolic link", class_name="c2")
+    listing = Listing(photos=tuple(photos_of(20)), quarantined=(refused,))
+    with pytest.raises(SplitError, match=r"'c2' \('c2/1.jpg' was left out: symbolic link\)"):
+        plan_listing(listing)
+    assert plan_listing(exclude_photos(listing, {"c2/1.jpg": ""}, "list")).classes == ("c0", "c1")
+    merged = regroup(listing, {"c0": "c0", "c1": "c1", "c2": "c1"}, "table")
+    assert plan_listing(merged).classes == ("c0", "c1")
+
+
+def test_classes_that_differ_in_blanks_alone_are_an_error() -> None:
+    photos = [*photos_of(20), Photo(id="x.jpg", class_name="c0 ", locator="")]
+    with pytest.raises(SplitError, match="differ in blanks alone"):
+        plan(photos)
 
 
 def test_training_photos_are_shuffled_by_the_seed() -> None:

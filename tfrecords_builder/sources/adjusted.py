@@ -80,10 +80,15 @@ def exclude_photos(listing: Listing, reasons: Mapping[str, str], path: str) -> L
             )
         else:
             photos.append(photo)
+
+    def without_class(row: Quarantined) -> Quarantined:
+        # So that the list can take a class away of which no photo may be read.
+        return dataclasses.replace(row, class_name=None) if row.id in reasons else row
+
     return dataclasses.replace(
         listing,
         photos=tuple(photos),
-        quarantined=(*listing.quarantined, *excluded),
+        quarantined=(*map(without_class, listing.quarantined), *excluded),
         adjustments={**listing.adjustments, "exclude": path},
     )
 

@@ -49,6 +49,9 @@ class Quarantined:
     id: str
     locator: str
     reason: str
+    class_name: str | None = None
+    """Of a photo that a source lists but may not read, where it knows it: the class stays one of
+    the data set, and a build that has none of its photos says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

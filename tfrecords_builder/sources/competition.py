@@ -96,26 +96,33 @@ class CompetitionSource:
         self, table: LabelTable, folder: str, table_path: str, *, with_labels: bool
     ) -> tuple[list[Photo], list[Quarantined]]:
         files = {file.relative_path: file for file in list_photo_files(folder)}
-        photos, without_photo, quarantined = [], [], []
+        photos, quarantined = [], []
+        without_photo: dict[str, str | None] = {}
         groups = table.groups or ("",) * len(table.ids)
         for record_id, label, group in zip(table.ids, table.labels, groups, strict=True):
             # A sample submission's labels are placeholders: no folder is called after them.
+            class_name = label if with_labels else None
             sorted_path = f"{label}/{record_id}" if with_labels else record_id
             found = sorted_path if sorted_path in files else record_id
             file = files.pop(found, None)
             if file is None:
-                without_photo.append(record_id)
+                without_photo[record_id] = class_name
             elif file.refusal is not None:
                 quarantined.append(
-                    Quarantined(id=record_id, locator=file.path, reason=file.refusal)
+                    Quarantined(
+                        id=record_id,
+                        locator=file.path,
+                        reason=file.refusal,
+                        class_name=class_name,
+                    )
                 )
             else:
-                photos.append(_photo(record_id, label if with_labels else None, file, group))
+                photos.append(_photo(record_id, class_name, file, group))
         if not self.quarantine_mismatches:
-            _raise_on_mismatch(without_photo, files, table_path, folder)
+            _raise_on_mismatch(list(without_photo), files, table_path, folder)
         quarantined += [
-            Quarantined(id=record_id, locator=table_path, reason=NO_PHOTO)
-            for record_id in without_photo
+            Quarantined(id=record_id, locator=table_path, reason=NO_PHOTO, class_name=class_name)
+            for record_id, class_name in without_photo.items()
         ]
         quarantined += [
             Quarantined(id=file.relative_path, locator=file.path, reason=NO_ROW)

@@ -12,6 +12,8 @@ MAX_FILE_BYTES = 256 * 2**20
 """A larger "photo" is left out unread: no camera writes one, and it would fill the memory."""
 
 UNPRINTABLE = "file name is not printable UTF-8 text"
+LINKED_FOLDER = "symbolic link to a folder, which is not followed"
+LINKED_OUTSIDE = "symbolic link that leads out of the photo folder or to nothing"
 TOO_LARGE = f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB"
 _NOT_PHOTOS = frozenset({"thumbs.db", "desktop.ini"})
 
@@ -124,7 +126,7 @@ def _linked_file(entry: "os.DirEntry[str]", root: str, relative_path: str) -> Ph
         path=entry.path,
         num_bytes=0,
         version="",
-        refusal="symbolic link that leads out of the photo folder or to nothing",
+        refusal=LINKED_FOLDER if os.path.isdir(target) else LINKED_OUTSIDE,
     )
 
 

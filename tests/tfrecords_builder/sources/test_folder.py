@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tfrecords_builder.sources.folder import FolderSource
-from tfrecords_builder.sources.photo_files import SourceError
+from tfrecords_builder.sources.photo_files import LINKED_FOLDER, SourceError
 
 
 def test_the_first_folder_is_the_class(tmp_path: Path) -> None:
@@ -28,6 +28,18 @@ def test_a_file_in_no_class_folder_is_left_out_and_said(tmp_path: Path) -> None:
     listing = FolderSource(images=str(tmp_path)).list_photos()
     assert [(row.id, row.reason) for row in listing.quarantined] == [
         ("readme.txt", "in no class folder")
+    ]
+
+
+def test_a_linked_class_folder_is_left_out_under_its_class(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    photos = tmp_path / "photos"
+    (photos / "a").mkdir(parents=True)
+    (photos / "a" / "1.jpg").write_bytes(b"x")
+    (photos / "b").symlink_to(tmp_path / "elsewhere")
+    listing = FolderSource(images=str(photos)).list_photos()
+    assert [(row.id, row.reason, row.class_name) for row in listing.quarantined] == [
+        ("b", LINKED_FOLDER, "b")
     ]
 
 
