@@ -138,8 +138,10 @@ class Order:
             step * self._batch_size, (step + 1) * self._batch_size, dtype=np.int64
         )
         real = positions < self._end
-        # Padding repeats a row of the batch where there is one: it is at hand.
-        positions = np.where(real, positions, min(positions[0], self._end - 1))
+        # Padding has no weight in the loss, but a BatchNorm that trains sees it: so it is the rows
+        # of the batch before, other photos each, which are still at hand.
+        earlier = positions - self._batch_size if step else positions % self._end
+        positions = np.where(real, positions, np.minimum(earlier, self._end - 1))
         epochs, offsets = np.divmod(positions, self._num_examples)
         epochs += self._first_epoch
         indices = np.empty_like(positions)

@@ -66,6 +66,15 @@ def test_only_the_last_batch_of_a_stage_is_padded() -> None:
     assert [order.batch(step).weights.sum() for step in range(4)] == [4, 4, 2, 0]
 
 
+def test_padding_is_the_photos_of_the_batch_before() -> None:
+    order = Order(seed=0, num_examples=10, batch_size=4, num_epochs=1)
+    before, last = order.batch(1), order.batch(2)
+    np.testing.assert_array_equal(last.indices[2:], before.indices[2:])
+    assert len(set(last.indices)) == 4
+    short = Order(seed=0, num_examples=3, batch_size=8, num_epochs=1).batch(0)
+    np.testing.assert_array_equal(short.indices, np.resize(short.indices[:3], 8))
+
+
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(RecipeError, match="empty"):
         Order(seed=0, num_examples=0, batch_size=4, num_epochs=1)
@@ -139,8 +148,7 @@ def test_a_step_reads_only_shards_that_were_announced_in_time(
 
     def shards_of(number: int) -> set[int]:
         rows = order.batch(number)
-        read = rows.indices[rows.weights == 1]
-        return set((np.searchsorted(starts, read, side="right") - 1).tolist())
+        return set((np.searchsorted(starts, rows.indices, side="right") - 1).tolist())
 
     announced = order.shards_near(max(0, step - 1), step)
     assert announced is not None

@@ -24,7 +24,7 @@ from trainer.devices import num_workers
 from trainer.engine.losses import cross_entropy, soft_labels
 from trainer.engine.optimizer import AdamW
 from trainer.network.build import StageNetwork
-from trainer.network.layers import dropout_seeds
+from trainer.network.layers import counted_rows, dropout_seeds
 from trainer.plan import StagePlan
 
 MAX_STEPS_PER_CALL = 100
@@ -153,10 +153,15 @@ class TrainSteps:
         return waited
 
     def _replica_step(self, batch: Batch, rate: tf.Tensor) -> None:
-        parts = [tf.split(tensor, self._plan.num_micro_batches) for tensor in batch]
+        num_micro_batches = self._plan.num_micro_batches
+        parts = zip(*[tf.split(tensor, num_micro_batches) for tensor in batch], strict=True)
+        counted = self._counted_rows()
+        counted_parts = (
+            [None] * num_micro_batches if counted is None else tf.split(counted, num_micro_batches)
+        )
         total: list[tf.Tensor] | None = None
-        for part in zip(*parts, strict=True):
-            sums = self._forward_backward(Batch(*part), self._optimizer.loss_scale)
+        for part, rows in zip(parts, counted_parts, strict=True):
+            sums = self._forward_backward(Batch(*part), rows, self._optimizer.loss_scale)
             total = sums if total is None else [a + b for a, b in zip(total, sums, strict=True)]
         assert total is not None
         replicas = self._strategy.num_replicas_in_sync
@@ -178,6 +183,15 @@ class TrainSteps:
         added = tf.concat([sums, [skipped]], 0)
         self._sums.assign(tf.concat([self._sums[:4] + added, [norm]], 0))
 
+    def _counted_rows(self) -> tf.Tensor | None:
+        """float32 [B] of this replica: 0 behind the global batch's end; None where nothing is."""
+        plan = self._plan
+        if plan.padded_batch == plan.global_batch:
+            return None
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        rows = tf.cast(replica, tf.int32) * plan.replica_batch + tf.range(plan.replica_batch)
+        return tf.cast(rows < plan.global_batch, tf.float32)
+
     def _sum_over_replicas(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """The sums of float32 tensors over all replicas, on each of them."""
         context = tf.distribute.get_replica_context()
@@ -193,12 +207,18 @@ class TrainSteps:
         )
         return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
-    def _gradients(self, batch: Batch, loss_scale: tf.Tensor) -> list[tf.Tensor]:
+    def _gradients(
+        self, batch: Batch, rows: tf.Tensor | None, loss_scale: tf.Tensor
+    ) -> list[tf.Tensor]:
         """Gradients by variable, then [sum of losses, of hits, of weights]."""
         inputs, targets = self._inputs(batch)
         weights = batch.weights * tf.reduce_sum(targets * self._class_weights, axis=-1)
         trainable = list(self._variables.values())
-        with tf.GradientTape(watch_accessed_variables=False) as tape, dropout_seeds(batch.seeds):
+        with (
+            tf.GradientTape(watch_accessed_variables=False) as tape,
+            dropout_seeds(batch.seeds),
+            counted_rows(rows),
+        ):
             tape.watch(trainable)
             logits = self._cut.trained(inputs, training=True)
             losses = cross_entropy(logits, targets)

@@ -41,8 +41,9 @@ def train_feed(
         with lock:
             if step <= newest:
                 return
-            # The step before may still be at work beside this one, and keeps its shards.
-            newest, near = step, order.shards_near(max(step - 1, first_step), step)
+            # The step before may still be at work beside this one, and keeps its shards; the last
+            # step of a stage reads of them too.
+            newest, near = step, order.shards_near(max(step - 1, 0), step)
             if near != announced and isinstance(canvases, Canvases):
                 announced = near
                 canvases.expect(near or ())
@@ -106,7 +107,10 @@ def example_seeds(seed: int, epochs: np.ndarray, indices: np.ndarray) -> np.ndar
 def replica_rows(
     canvases: Examples, batch: BatchRows, plan: StagePlan, seed: int, replica: int
 ) -> tuple[np.ndarray, ...]:
-    """The replica's share of a global batch; rows behind its end repeat the first with weight 0."""
+    """The replica's share of a global batch; rows behind its end repeat the first with weight 0.
+
+    Those behind its end are what `TrainSteps` keeps from BatchNorm's statistics too.
+    """
     positions = np.arange(replica * plan.replica_batch, (replica + 1) * plan.replica_batch)
     real = positions < plan.global_batch
     positions = np.where(real, positions, 0)

@@ -29,6 +29,20 @@ def dropout_seeds(seeds: tf.Tensor) -> Iterator[None]:
         _current.seeds = outer
 
 
+@contextmanager
+def counted_rows(rows: tf.Tensor | None) -> Iterator[None]:
+    """Keeps rows from the statistics of every BatchNorm that trains inside.
+
+    Args:
+        rows: float32 [B], 0 for rows that only fill a replica's share; None where none do.
+    """
+    _current.rows, outer = rows, getattr(_current, "rows", None)
+    try:
+        yield
+    finally:
+        _current.rows = outer
+
+
 @keras.saving.register_keras_serializable("trainer")
 class SeededDropout(keras.layers.Layer):
     """Dropout whose mask is a pure function of each example's seed and this layer's number.
@@ -84,12 +98,47 @@ def _uniform(seeds: tf.Tensor, stream: int, num_draws: int) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("trainer")
 class FoldingBatchNormalization(keras.layers.BatchNormalization):
-    """BatchNormalization that hands its work to the convolution in front when it is frozen."""
+    """BatchNormalization that hands its work to the convolution in front when it is frozen.
+
+    While it trains, its moments are those of the `counted_rows` of all replicas: the rows that fill
+    up the last replica's share would else make them depend on the number of replicas.
+    """
 
     folded = False
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         return inputs if self.folded else super().call(inputs, training=training, mask=mask)
+
+    def _moments(self, inputs: tf.Tensor, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = getattr(_current, "rows", None)
+        context = tf.distribute.get_replica_context()
+        shared = self.synchronized and context is not None and context.num_replicas_in_sync > 1
+        if rows is None and not shared:
+            moments: tuple[tf.Tensor, tf.Tensor] = super()._moments(inputs, mask)
+            return moments
+        if rows is None:
+            rows = tf.ones(tf.shape(inputs)[:1])
+        weights = tf.reshape(rows, [-1] + [1] * (len(inputs.shape) - 1))
+        axes = list(range(len(inputs.shape) - 1))
+        count = tf.reduce_sum(rows) * float(inputs.shape[1:-1].num_elements())
+        sums = tf.stack(
+            [
+                tf.reduce_sum(weights * inputs, axes),
+                tf.reduce_sum(weights * tf.square(inputs), axes),
+                tf.fill([inputs.shape[-1]], count),
+            ]
+        )
+        if shared:
+            # Keras asks three times, and again for the gradients: latency, between machines.
+            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        total, squares, count = tf.unstack(sums)
+        mean = tf.math.divide_no_nan(total, count)
+        variance = tf.maximum(tf.math.divide_no_nan(squares, count) - tf.square(mean), 0.0)
+        # A micro-batch may hold no such row on any replica: the moving statistics stay.
+        return (
+            tf.where(count > 0, mean, self.moving_mean),
+            tf.where(count > 0, variance, self.moving_variance),
+        )
 
     def scale_and_shift(self) -> tuple[tf.Tensor, tf.Tensor] | None:
         """The normalisation as y = x * scale + shift, float32 [C] each; None unless folded."""

@@ -19,7 +19,12 @@ from trainer.network.backbones import (
     check_network,
 )
 from trainer.network.build import Network, build_network, cut_for_stage
-from trainer.network.layers import SeededDropout, dropout_seeds
+from trainer.network.layers import (
+    FoldingBatchNormalization,
+    SeededDropout,
+    counted_rows,
+    dropout_seeds,
+)
 
 PX = 32
 
@@ -223,6 +228,24 @@ def test_stochastic_depth_drops_whole_examples() -> None:
         outputs = np.asarray(layer(tf.ones([64, 2, 2, 3]), training=True)).reshape(64, -1)
     assert all(len(set(row)) == 1 for row in outputs)
     assert 0.25 < (outputs[:, 0] == 0).mean() < 0.75
+
+
+def test_rows_that_only_fill_a_share_do_not_count_in_batch_norm() -> None:
+    images = np.random.default_rng(0).normal(3, 2, [5, 4, 4, 6]).astype(np.float32)
+    filled = np.concatenate([images, images[:1], images[:1]])
+
+    def normalize(inputs: np.ndarray, rows: list[int] | None) -> tuple[np.ndarray, ...]:
+        layer = FoldingBatchNormalization(momentum=0.5)
+        with counted_rows(None if rows is None else tf.constant(rows, tf.float32)):
+            outputs = np.asarray(layer(tf.constant(inputs), training=True))
+        return outputs[:5], layer.moving_mean.numpy(), layer.moving_variance.numpy()
+
+    alone, together = normalize(images, None), normalize(filled, [1, 1, 1, 1, 1, 0, 0])
+    for ours, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+    _, mean, variance = normalize(filled, [0] * 7)
+    np.testing.assert_array_equal(mean, np.zeros(6))
+    np.testing.assert_array_equal(variance, np.ones(6))
 
 
 def test_precision_keeps_logits_and_scaling_in_float32() -> None:
