@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.augment.config import IDENTITY, Augmentation, View
-from trainer.engine.steps import EvaluationStep
+from trainer.engine.evaluation_step import EvaluationStep
 from trainer.input.canvases import Examples
 from trainer.input.feed import data_errors_told, evaluation_feed, in_index_order
 from trainer.metrics.classification import accuracy, log_loss, predicted_classes

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.augment.batch import augment_batch
-from trainer.engine.steps import Batch, gathered
+from trainer.engine.evaluation_step import gathered
+from trainer.engine.steps import Batch
 from trainer.input.canvases import Canvases, CanvasRows
 from trainer.input.feed import data_errors_told, distribute, replica_rows
 from trainer.order import BatchRows

@@ -12,7 +12,8 @@ from tfrecords_builder.manifest import Manifest
 from trainer.engine import rehearsal
 from trainer.engine.built_stage import BuiltStage, build_stage
 from trainer.engine.rehearsal import RehearsedStage, rehearse
-from trainer.engine.steps import EvaluationStep, TrainSteps
+from trainer.engine.evaluation_step import EvaluationStep
+from trainer.engine.steps import TrainSteps
 from trainer.errors import DeviceError
 from trainer.plan import plan_stages
 from trainer.progress import Progress

@@ -86,7 +86,7 @@ def test_a_replay_fails_in_the_step_of_the_run_on_the_same_photos(
         ids=tuple(batch["ids"]),
         same_photos=True,
     )
-    assert len(batch["ids"]) == 2 * 19  # Two replicas of 20.
+    assert len(batch["ids"]) == 2 * 19  # Two replicas of 19.
 
 
 def test_a_replay_that_goes_through_ends_with_the_step_that_failed(
