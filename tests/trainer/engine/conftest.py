@@ -63,7 +63,9 @@ def two_stages(**changes: object) -> Recipe:
     shared = {"batch_size": 20, "image_px": 32, "augmentation": AUGMENTATION, "learning_rate": 3e-3}
     return make_recipe(
         # An odd batch: two replicas fill up the share of one.
-        make_stage(**shared | {"name": "head", "epochs": 2, "train_from": "head", "batch_size": 19}),
+        make_stage(
+            **shared | {"name": "head", "epochs": 2, "train_from": "head", "batch_size": 19}
+        ),
         make_stage(
             **shared
             | {

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tests.trainer.making import make_recipe, make_stage
 from trainer.devices import is_chief, make_strategy
-from trainer.engine.rehearsal import MadeExamples
 from trainer.engine.evaluation_step import gathered
+from trainer.engine.rehearsal import MadeExamples
 from trainer.input.feed import train_feed
 from trainer.order import Order
 from trainer.plan import plan_stages

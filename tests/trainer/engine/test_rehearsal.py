@@ -11,8 +11,8 @@ from tests.trainer.engine.conftest import Recorder, assert_same_weights, two_sta
 from tfrecords_builder.manifest import Manifest
 from trainer.engine import rehearsal
 from trainer.engine.built_stage import BuiltStage, build_stage
-from trainer.engine.rehearsal import RehearsedStage, rehearse
 from trainer.engine.evaluation_step import EvaluationStep
+from trainer.engine.rehearsal import RehearsedStage, rehearse
 from trainer.engine.steps import TrainSteps
 from trainer.errors import DeviceError
 from trainer.plan import plan_stages
