@@ -86,11 +86,19 @@ class GoogleRest:
 
     def _once(self, method: str, url: str, **request: Any) -> Any:
         import requests
-        from google.auth.exceptions import GoogleAuthError
+        from google.auth.exceptions import GoogleAuthError, TransportError
 
         try:
             answer = self._session.request(method, url, timeout=_TIMEOUT_SECS, **request)
         except (requests.RequestException, GoogleAuthError) as error:
+            if isinstance(error, GoogleAuthError) and not (
+                isinstance(error, TransportError) or error.retryable
+            ):
+                raise GoogleError(
+                    f"the Google credentials are not accepted ({error}); need valid ones; log in "
+                    "with gcloud auth application-default login, or set "
+                    "GOOGLE_APPLICATION_CREDENTIALS"
+                ) from error
             raise GoogleError(
                 f"{method} {_short(url)} got no answer ({type(error).__name__}); need a connection "
                 "to Google's services; try again",

@@ -16,7 +16,7 @@ from launch.vertex_job import VertexJob
 from launch.vertex_logs import log_lines
 from launch.vertex_machines import MACHINES, machine_like
 from launch.vertex_status import describe_job
-from tests.launch.vertex_server import environment, serving
+from tests.launch.vertex_server import PARENT, environment, serving
 from tfrecords_builder.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -367,6 +367,17 @@ def test_a_dry_run_sends_nothing_and_shows_no_secret(server, tmp_path):
     assert "PRIVATE KEY" not in done.stdout + done.stderr
     request, _, _ = done.stdout.partition("\n# with")
     assert json.loads(request) == make_job().request()
+
+
+def test_credentials_that_are_not_accepted_are_told_at_once(server, tmp_path, monkeypatch):
+    for name, value in environment(server, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    waits = []
+    server.faults.append(("POST", "/token", 400))
+    with pytest.raises(GoogleError, match="log in with gcloud auth") as caught:
+        VertexClient(sleep=waits.append).get(f"{PARENT}/1001".removeprefix("/v1/"))
+    assert not caught.value.may_pass
+    assert waits == []
 
 
 def test_missing_credentials_are_one_line_with_a_remedy(tmp_path):
