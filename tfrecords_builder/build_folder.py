@@ -29,6 +29,20 @@ class BuildFolderError(UserError):
     """The output folder cannot be written as asked."""
 
 
+def refuse_among_photos(out: str, source: Mapping[str, str]) -> None:
+    """Raises where the results would lie among the photos of a source, as a listing describes it.
+
+    Raises:
+      BuildFolderError: they would.
+    """
+    for photos in (source.get("images"), source.get("test_images")):
+        if photos is not None and storage.is_inside(out, photos):
+            raise BuildFolderError(
+                f"--out={out!r} lies in the photo folder {photos!r}, where the next build would "
+                "take its files for photos; give a folder beside it"
+            )
+
+
 class BuildFolder:
     """Files of one build below `path`, local or `gs://`.
 
@@ -47,12 +61,7 @@ class BuildFolder:
         """
         if not storage.is_remote(self.path) and os.path.isfile(self.path):
             raise BuildFolderError(f"--out={self.path!r} is a file; give a folder")
-        for photos in (source.get("images"), source.get("test_images")):
-            if photos is not None and storage.is_inside(self.path, photos):
-                raise BuildFolderError(
-                    f"--out={self.path!r} lies in the photo folder {photos!r}, where the next "
-                    "build would take its files for photos; give a folder beside it"
-                )
+        refuse_among_photos(self.path, source)
         text = self._read_text(STATE_FOLDER, "source.json")
         if text is None:
             # A build that is killed at once leaves a state folder that does not say whose it is.

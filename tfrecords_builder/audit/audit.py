@@ -18,6 +18,7 @@ from tfrecords_builder.audit.report import (
     render_page,
     summarize,
 )
+from tfrecords_builder.build_folder import refuse_among_photos
 from tfrecords_builder.sources.base import Photo, Source
 from tfrecords_builder.splits import SplitError, SplitSettings, assign_splits, position_of
 from tfrecords_builder.workers import photo_done, run_in_workers
@@ -59,9 +60,10 @@ def audit(
       The content of audit.json.
 
     Raises:
-      UserError: the source cannot be listed, or the folder not be written.
+      UserError: the source cannot be listed, or the folder not be written or lies among the photos.
     """
     listing = source.list_photos()
+    refuse_among_photos(settings.out, listing.description)
     storage.make_folder_of(storage.join(settings.out, "audit.json"))
     try:
         splits = assign_splits(listing.photos, settings.split)

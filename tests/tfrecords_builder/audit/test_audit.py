@@ -51,6 +51,12 @@ def rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
 
 
+def test_results_among_the_photos_are_refused_before_anything_is_written(heap: Path) -> None:
+    with pytest.raises(UserError, match="lies in the photo folder"):
+        run_audit(heap, heap / "audit")
+    assert not (heap / "audit").exists()
+
+
 def test_everything_planted_is_found(heap: Path, tmp_path: Path) -> None:
     summary = run_audit(heap, tmp_path / "audit")
     assert summary == json.loads((tmp_path / "audit" / "audit.json").read_text())
