@@ -203,7 +203,8 @@ def main(arguments: Sequence[str]) -> None:
     if problems:
         raise VerifyError(
             f"{data_dir}: {len(problems)} problems; delete the record files named above and build "
-            "again with the command that made them: what is missing is made again"
+            "again with the command that made them, but without --noverify_pixels: what is missing "
+            "is made again"
         )
     splits = load_manifest(data_dir).splits.values()
     num_examples = sum(split.num_examples for split in splits)
