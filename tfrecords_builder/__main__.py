@@ -58,8 +58,20 @@ def define_flags() -> None:
 
 def main() -> None:
     """Builds the data set that the flags describe."""
-    if FLAGS["fold"].present and FLAGS.num_folds is None:
-        raise UserError(f"--fold={FLAGS.fold} was given without --num_folds; give both")
+    for flag, needed in {
+        "fold": "num_folds",
+        "bad_boxes": "crop_margin",
+        "beam_options": "runner",
+    }.items():
+        if FLAGS[flag].present and not FLAGS[needed].present:
+            raise UserError(
+                f"--{flag}={FLAGS[flag].value} was given without --{needed}; give both or neither"
+            )
+    if FLAGS["val_fraction"].present and FLAGS.num_folds is not None:
+        raise UserError(
+            "--val_fraction and --num_folds were given, and a fold's share follows from their "
+            "number; give one of them"
+        )
     source = source_flags.source_from_flags()
     settings = BuildSettings(
         out=FLAGS.out,

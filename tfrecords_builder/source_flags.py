@@ -1,5 +1,7 @@
 """The flags that describe a source, shared by the commands that read photos."""
 
+from dataclasses import fields
+
 from absl import flags
 
 from tfrecords_builder.sources.adjusted import AdjustedSource
@@ -18,14 +20,14 @@ def define_source_flags() -> None:
     flags.DEFINE_string(
         "sample_submission", None, "CSV file with the ids to predict, in order (csv)."
     )
-    flags.DEFINE_string("id_column", "Id", "Column with the photo's file name (csv).")
-    flags.DEFINE_string("label_column", "Category", "Column with the class (csv).")
+    flags.DEFINE_string("id_column", None, "Column with the photo's file name (csv): Id.")
+    flags.DEFINE_string("label_column", None, "Column with the class (csv): Category.")
     flags.DEFINE_string("group_column", None, "Column whose equal values are split together (csv).")
     flags.DEFINE_enum(
         "mismatches",
-        "error",
+        None,
         ("error", "quarantine"),
-        "What to do with ids without a photo and photos without a row.",
+        "Ids without a photo and photos without a row (csv, stanford_cars): error.",
     )
     flags.DEFINE_string("devkit", None, "Folder of the annotation files (stanford_cars).")
     flags.DEFINE_string("tfds", None, "Name of a TFDS data set, or the folder of one (tfds).")
@@ -43,25 +45,11 @@ def source_from_flags() -> Source:
     """Returns the source that the flags describe.
 
     Raises:
-      SourceError: a flag that this source needs is missing.
+      SourceError: a flag that this source needs is missing, or one is given that it does not use.
     """
     source = make_source(
         FLAGS.source,
-        SourceOptions(
-            images=FLAGS.images,
-            labels=FLAGS.labels,
-            test_images=FLAGS.test_images,
-            sample_submission=FLAGS.sample_submission,
-            id_column=FLAGS.id_column,
-            label_column=FLAGS.label_column,
-            group_column=FLAGS.group_column,
-            quarantine_mismatches=FLAGS.mismatches == "quarantine",
-            devkit=FLAGS.devkit,
-            tfds=FLAGS.tfds,
-            tfds_data_dir=FLAGS.tfds_data_dir,
-            num_images=FLAGS.num_images,
-            seed=FLAGS.seed,
-        ),
+        SourceOptions(**{field.name: FLAGS[field.name].value for field in fields(SourceOptions)}),
     )
     return AdjustedSource(
         source=source, exclude=FLAGS.exclude, regroup=FLAGS.regroup, groups=FLAGS.groups
