@@ -139,7 +139,7 @@ def _read_end(
             "is needed; if it was pushed a moment ago, start the same command again; if another "
             f"took its place, start it once more: {_again(run_dir)}"
         )
-    path.replace(session_file(run_dir, launch.session))
+    _keep_record(path, session_file(run_dir, launch.session))
     return SessionEnd(
         session=record["session"],
         exit_code=record["exit_code"],
@@ -167,8 +167,22 @@ def _inside(run_dir: Path, name: str) -> Path:
     return path
 
 
+def _keep_record(path: Path, kept: Path) -> None:
+    """Keeps the record of a session; what an earlier start of it left stays on record, too."""
+    if kept.exists() and (earlier := sha256_of(kept)) != sha256_of(path):
+        kept.replace(kept.with_stem(f"{kept.stem}-{earlier[:8]}"))
+    path.replace(kept)
+
+
 def _remove_outdated(run_dir: Path, end: SessionEnd) -> None:
-    """Removes checkpoints that the session removed: the trainer must not go on from them."""
+    """Removes checkpoints that the session removed: the trainer must not go on from them.
+
+    Only those that a session left: other files of the folder are the user's own.
+    """
+    fetched: set[str] = set()
+    for record in (run_dir / FOLDER).glob("session-*.json"):
+        fetched.update(json.loads(record.read_text())["files"])
     for path in run_dir.rglob(f"*{WEIGHTS_SUFFIX}"):
-        if path.relative_to(run_dir).as_posix() not in end.files:
+        name = path.relative_to(run_dir).as_posix()
+        if name in fetched and name not in end.files:
             path.unlink()

@@ -25,6 +25,7 @@ from launch.kaggle_record import (
     Launch,
     LaunchError,
     default_name,
+    has_launch,
     load_launch,
 )
 from launch.kaggle_request import PushRequest
@@ -110,7 +111,7 @@ def push(
       SubmissionError: Kaggle refuses or cannot be reached.
     """
     report = kernels.connection.report
-    before = _launch_in(request.run_dir)
+    before = load_launch(request.run_dir) if has_launch(request.run_dir) else None
     kernel = f"{kernels.owner()}/{request.name}"
     uploaded = f"{kernel}-data"
     launch = Launch(
@@ -160,10 +161,6 @@ def push(
 def _is_there(launch: Launch, kernels: Kernels) -> bool:
     there = kernels.state(launch.kernel)
     return there is not None and there.launch_id == launch.launch_id
-
-
-def _launch_in(run_dir: Path) -> Launch | None:
-    return load_launch(run_dir) if (run_dir / FOLDER / "launch.json").exists() else None
 
 
 def _asked_for(launch: Launch) -> Launch:

@@ -80,6 +80,11 @@ def default_name(run_dir: Path) -> str:
     return "-".join(["train", *words])[:44].rstrip("-")
 
 
+def has_launch(run_dir: Path) -> bool:
+    """Whether something was pushed from the folder."""
+    return (run_dir / FOLDER / _FILE).exists()
+
+
 def load_launch(run_dir: Path) -> Launch:
     """The launch of the run in the folder.
 
@@ -98,8 +103,8 @@ def load_launch(run_dir: Path) -> Launch:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise LaunchError(
-            f"{path} is not the record of a push; one that `push` wrote is needed; remove it and "
-            "push again, which starts no second session of the same settings"
+            f"{path} is not the record of a push; one that `push` wrote is needed; push the same "
+            "settings from an empty --run_dir with the same --name, which starts no second session"
         ) from None
 
 

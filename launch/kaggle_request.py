@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.kaggle_record import DEADLINES, SESSION_LIMIT_SECS, LaunchError, check_name
+from launch.kaggle_contract import WEIGHTS_SUFFIX
+from launch.kaggle_record import (
+    DEADLINES,
+    FOLDER,
+    SESSION_LIMIT_SECS,
+    LaunchError,
+    check_name,
+    has_launch,
+)
 from tfrecords_builder.manifest import load_manifest
 from trainer.engine.stop import parse_duration
 from trainer.recipes import load_recipe
@@ -30,6 +38,7 @@ class PushRequest:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        _check_run_dir(self.run_dir)
         load_recipe(self.recipe)
         if not (self.competitions or self.datasets or self.data_dir):
             raise LaunchError(
@@ -52,6 +61,22 @@ class PushRequest:
                 f"{DEADLINES[self.accelerator]} for example"
             )
         _check_trainer_flags(self.trainer_flags)
+
+
+def _check_run_dir(run_dir: Path) -> None:
+    """What is in the folder of a first push would be mixed with what the sessions leave."""
+    if has_launch(run_dir):
+        return
+    found = [path for path in (run_dir / "run.json",) if path.exists()]
+    weights = run_dir.rglob(f"*{WEIGHTS_SUFFIX}")
+    found += [path for path in weights if path.relative_to(run_dir).parts[0] != FOLDER]
+    if found:
+        raise LaunchError(
+            f"{run_dir} holds a run ({found[0].relative_to(run_dir)}) that was not pushed from it; "
+            "an empty folder is needed, for what the sessions leave; give another --run_dir; to "
+            "start from that run's weights, attach its model.safetensors as a data set and give "
+            "its path over there: -- --weights=PATH"
+        )
 
 
 def _check_trainer_flags(given: Sequence[str]) -> None:

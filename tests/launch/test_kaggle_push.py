@@ -142,6 +142,29 @@ def test_folder_of_another_launch_is_refused(
         push(dataclasses.replace(request_, recipe="cars_small"), kernels, datasets)
 
 
+@pytest.mark.usefixtures("kaggle")
+@pytest.mark.parametrize(
+    "name", ["run.json", "model.safetensors", "checkpoints/1.safetensors", "b4/model.safetensors"]
+)
+def test_folder_that_holds_a_run_already_is_refused(request_: PushRequest, name: str) -> None:
+    path = request_.run_dir / name
+    path.parent.mkdir(parents=True)
+    path.write_text("trained here")
+    with pytest.raises(LaunchError, match=rf"holds a run \({name}\).*; an empty folder is needed"):
+        dataclasses.replace(request_)
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_folder_of_a_launch_may_hold_what_its_sessions_left(
+    kernels: Kernels, datasets: Datasets, request_: PushRequest
+) -> None:
+    (request_.run_dir / "kaggle").mkdir(parents=True)
+    (request_.run_dir / "kaggle" / "session-1.py").write_text("of a dry run")
+    first = push(dataclasses.replace(request_), kernels, datasets)
+    (request_.run_dir / "model.safetensors").write_text("of a session that failed")
+    assert push(dataclasses.replace(request_), kernels, datasets) == first
+
+
 PASSING = [
     Fault(status=429, retry_after="1"),
     Fault(status=500),

@@ -11,7 +11,7 @@ import pytest
 from launch.kaggle_chain import chain
 from launch.kaggle_client import Kernels
 from launch.kaggle_datasets import Datasets
-from launch.kaggle_fetch import fetch
+from launch.kaggle_fetch import SessionFailed, fetch
 from launch.kaggle_logs import follow
 from launch.kaggle_push import push
 from launch.kaggle_record import Launch, LaunchError, load_launch, save_launch
@@ -97,13 +97,45 @@ def test_what_is_here_is_not_fetched_again(
 
 
 def test_checkpoints_that_the_session_removed_are_removed(
+    launch: Launch, kernels: Kernels, kaggle: KaggleServer, tmp_path: Path
+) -> None:
+    fetch(tmp_path / "b5", launch, kernels)
+    later = {**FILES, "checkpoints/2.safetensors": b"2"}
+    del later["checkpoints/1.safetensors"]
+    leave(kaggle.machines.kernels[KERNEL][0], later, number=2)
+    fetch(tmp_path / "b5", dataclasses.replace(launch, session=2), kernels)
+    assert files_in(tmp_path / "b5") == later
+
+
+def test_checkpoints_of_an_earlier_start_of_the_session_are_removed(
+    launch: Launch, kernels: Kernels, kaggle: KaggleServer, tmp_path: Path
+) -> None:
+    first = {**FILES, "checkpoints/9.safetensors": b"9"}
+    leave(kaggle.machines.kernels[KERNEL][0], first, exit_code=137)
+    with pytest.raises(SessionFailed):
+        fetch(tmp_path / "b5", launch, kernels)
+    assert files_in(tmp_path / "b5") == first
+    second = {**FILES, "run.json": b"{2}"}
+    session = kaggle.machines.kernels[KERNEL][0]
+    leave(session, second, start=2)
+    session.outputs["run/run.json"] = b"damaged"
+    again = dataclasses.replace(launch, start=2)
+    with pytest.raises(LaunchError, match="came damaged"):  # it must not forget what came before
+        fetch(tmp_path / "b5", again, kernels)
+    leave(session, second, start=2)
+    fetch(tmp_path / "b5", again, kernels)
+    assert files_in(tmp_path / "b5") == second
+
+
+def test_weights_that_no_session_left_are_kept(
     launch: Launch, kernels: Kernels, tmp_path: Path
 ) -> None:
-    old = tmp_path / "b5/checkpoints/0.safetensors"
-    old.parent.mkdir(parents=True)
-    old.write_bytes(b"0")
+    mine = {"export/mine.safetensors": b"mine", "other/model.safetensors": b"other"}
+    for name, content in mine.items():
+        (tmp_path / "b5" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "b5" / name).write_bytes(content)
     fetch(tmp_path / "b5", launch, kernels)
-    assert not old.exists()
+    assert files_in(tmp_path / "b5") == FILES | mine
 
 
 @pytest.mark.parametrize("call", ["ListKernelSessionOutput", "Output", "GetKernelSessionStatus"])
