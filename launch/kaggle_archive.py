@@ -85,9 +85,9 @@ def unpack(archive: Path, folder: Path, depth: int = 0) -> Iterator[tuple[str, i
     try:
         with zipfile.ZipFile(archive) as source:
             members = [member for member in source.infolist() if not member.is_dir()]
-            _check_space(sum(member.file_size for member in members), folder, archive)
-            for member in members:
-                path = folder / _safe_name(member.filename, archive)
+            paths = [folder / _safe_name(member.filename, archive) for member in members]
+            _check_space(_num_missing_bytes(paths, members), folder, archive)
+            for path, member in zip(paths, members, strict=True):
                 if not _is_intact(path, member):
                     _extract(source, member, path)
                 # Some competitions pack their photos once more.
@@ -121,8 +121,12 @@ def _extract(source: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> No
         partial.unlink(missing_ok=True)
 
 
+def _has_its_size(path: Path, member: zipfile.ZipInfo) -> bool:
+    return path.is_file() and path.stat().st_size == member.file_size
+
+
 def _is_intact(path: Path, member: zipfile.ZipInfo) -> bool:
-    if not path.is_file() or path.stat().st_size != member.file_size:
+    if not _has_its_size(path, member):
         return False
     checksum = 0
     with open(path, "rb") as stream:
@@ -141,11 +145,17 @@ def _safe_name(name: str, archive: Path) -> str:
     return str(path)
 
 
+def _num_missing_bytes(paths: list[Path], members: list[zipfile.ZipInfo]) -> int:
+    """What is still to be written: an interrupted unpacking goes on where the rest has room."""
+    both = zip(paths, members, strict=True)
+    return sum(member.file_size for path, member in both if not _has_its_size(path, member))
+
+
 def _check_space(num_bytes: int, folder: Path, archive: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise DownloadError(
             f"{folder} has {free / 1e9:.1f} GB free, {archive.name} needs "
-            f"{num_bytes / 1e9:.1f} GB unpacked; that much space is needed; free it or choose "
-            "another --out"
+            f"{num_bytes / 1e9:.1f} GB to be unpacked; that much space is needed; free it or "
+            "choose another --out"
         )

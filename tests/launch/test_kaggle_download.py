@@ -213,6 +213,37 @@ def test_disk_that_is_too_small_is_told_before_unpacking(
         download(connection, tmp_path / "cars")
 
 
+@pytest.mark.usefixtures("kaggle")
+def test_interrupted_unpacking_goes_on_with_room_for_the_rest_only(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cars/train/0").mkdir(parents=True)
+    (tmp_path / "cars/train/0/1.jpg").write_bytes(PHOTO)
+    (tmp_path / "cars/train.csv").write_bytes(b"Id")  # cut off: all of it is written again
+
+    class Usage:
+        free = sum(len(content) for content in FILES.values()) - len(PHOTO)
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
+    download(connection, tmp_path / "cars")
+    assert _tree(tmp_path / "cars") == FILES
+
+
+@pytest.mark.usefixtures("kaggle")
+def test_room_for_the_rest_is_still_asked_for(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cars/train/0").mkdir(parents=True)
+    (tmp_path / "cars/train/0/1.jpg").write_bytes(PHOTO)
+
+    class Usage:
+        free = len(PHOTO)
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
+    with pytest.raises(DownloadError, match="free it or choose another --out"):
+        download(connection, tmp_path / "cars")
+
+
 def test_rules_must_be_accepted(
     kaggle: KaggleServer, connection: Connection, tmp_path: Path
 ) -> None:
