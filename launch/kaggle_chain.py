@@ -13,6 +13,7 @@ Exit codes: 0 the run is finished; 75 --max_sessions were started, or --nowait a
 import dataclasses
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 from absl import flags
@@ -23,7 +24,8 @@ from launch.kaggle_datasets import Datasets
 from launch.kaggle_fetch import SessionFailed, fetch, session_file
 from launch.kaggle_record import Launch, LaunchError, load_launch, save_launch
 from launch.kaggle_session import start_session
-from launch.kaggle_state import upload_state
+from launch.kaggle_state import pack_state
+from launch.kaggle_taken import KernelTaken, check_ours
 from trainer.submission.errors import KaggleUnavailable
 
 POLL_SECS = 60.0
@@ -35,7 +37,7 @@ def define_flags() -> None:
     """Defines the verb's flags."""
     flags.DEFINE_string("run_dir", None, "Folder of the run, as given to push.", required=True)
     flags.DEFINE_integer("max_sessions", 10, "Start no more sessions than that in all.", 1)
-    flags.DEFINE_bool("again", False, "Go on after a session that failed.")
+    flags.DEFINE_bool("again", False, "Go on after a session that failed, or was replaced.")
     flags.DEFINE_bool("wait", True, "Wait for a running session; --nowait ends with code 75.")
 
 
@@ -72,9 +74,10 @@ def chain(
       datasets: Of the user.
       max_sessions: How many sessions the run may have in all.
       wait: Whether to wait for a running session.
-      again: Whether to go on after the newest session failed.
+      again: Whether to go on after the newest session failed, or another run took the kernel.
 
     Raises:
+      KernelTaken: The kernel holds the session of another run.
       LaunchError: A session failed, or, with `again`, is not over.
       SubmissionError: Kaggle refuses or cannot be reached.
     """
@@ -86,7 +89,7 @@ def chain(
         if launch.version == 0:
             _start(run_dir, launch, kernels, datasets)
             continue
-        if not _is_over(launch, kernels, wait):
+        if not _is_over(run_dir, launch, kernels, wait):
             return EXIT_UNFINISHED
         end = fetch(run_dir, launch, kernels)
         if end.exit_code != EXIT_UNFINISHED:
@@ -107,20 +110,29 @@ def chain(
 def _prepare_again(run_dir: Path, kernels: Kernels) -> None:
     """Makes a session the next to be pushed: the failed one, or one that goes on from its weights.
 
+    It may replace what the kernel holds now.
+
     Raises:
-      LaunchError: The newest session is not over.
+      LaunchError: The session that the kernel holds is not over.
     """
     launch = load_launch(run_dir)
+    there = kernels.state(launch.kernel)
+    following = dataclasses.replace(
+        launch, version=0, launch_id=(there.launch_id or "") if there else ""
+    )
     if launch.version == 0:  # prepared before, and not pushed yet
+        save_launch(run_dir, following)
         return
     try:
         fetch(run_dir, launch, kernels)
-    except SessionFailed as failed:
+    except (KernelTaken, SessionFailed) as failed:
+        if isinstance(failed, KernelTaken) and not kernels.session(launch.kernel).is_over:
+            raise
         kernels.connection.report(str(failed).partition(";")[0])
         if _has_trained(run_dir, launch.session):
-            following = dataclasses.replace(launch, session=launch.session + 1, start=1, version=0)
+            following = dataclasses.replace(following, session=launch.session + 1, start=1)
         else:
-            following = dataclasses.replace(launch, start=launch.start + 1, version=0)
+            following = dataclasses.replace(following, start=launch.start + 1)
         save_launch(run_dir, following)
     else:
         kernels.connection.report(f"session {launch.session} did not fail; it is not repeated")
@@ -149,20 +161,29 @@ def _check_progress(run_dir: Path, launch: Launch) -> None:
 
 
 def _start(run_dir: Path, launch: Launch, kernels: Kernels, datasets: Datasets) -> None:
-    state = None
-    if launch.session > 1:
-        state = upload_state(datasets, launch.state_dataset, run_dir, launch.session - 1)
-        kernels.connection.report(
-            f"the run of {launch.session - 1} sessions is in data set {launch.state_dataset}"
-        )
-    start_session(run_dir, launch, state, kernels)
+    if launch.session == 1:
+        start_session(run_dir, launch, None, kernels)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        state = pack_state(run_dir, Path(folder), launch.session - 1)
+
+        def upload() -> None:
+            datasets.upload(launch.state_dataset, Path(folder))
+            kernels.connection.report(
+                f"the run of {launch.session - 1} sessions is in data set {launch.state_dataset}"
+            )
+
+        start_session(run_dir, launch, state, kernels, upload=upload)
 
 
-def _is_over(launch: Launch, kernels: Kernels, wait: bool) -> bool:
+def _is_over(run_dir: Path, launch: Launch, kernels: Kernels, wait: bool) -> bool:
     """Waits for the session's end, if wanted; returns whether it has ended."""
-    shown, num_silent = "", 0
+    shown, num_silent, is_ours = "", 0, False
     while True:
         try:
+            if not is_ours:  # once: the answer holds the whole script
+                check_ours(run_dir, launch, kernels)
+                is_ours = True
             state = kernels.session(launch.kernel)
             if state.is_over:
                 return True

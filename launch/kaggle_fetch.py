@@ -23,6 +23,7 @@ from launch.kaggle_contract import (
     sha256_of,
 )
 from launch.kaggle_record import FOLDER, Launch, LaunchError, load_launch, save_launch
+from launch.kaggle_taken import check_ours
 from trainer.submission.file import write_atomically
 
 
@@ -66,11 +67,13 @@ def fetch(run_dir: Path, launch: Launch, kernels: Kernels) -> SessionEnd:
     """Fetches the outputs of a session that is over; what is here already is not fetched again.
 
     Raises:
+      KernelTaken: The kernel holds the session of another run.
       SessionFailed: It failed; what it left is here all the same.
       LaunchError: It is not over, or left something damaged.
       SubmissionError: Kaggle refuses or cannot be reached.
     """
     report = kernels.connection.report
+    check_ours(run_dir, launch, kernels)
     state = kernels.session(launch.kernel)
     if not state.is_over:
         raise LaunchError(

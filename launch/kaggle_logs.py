@@ -7,8 +7,9 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.kaggle_client import Kernels, connect, print_line
+from launch.kaggle_client import Kernels, connect
 from launch.kaggle_record import load_launch
+from launch.kaggle_taken import check_ours
 from trainer.submission.connection import CallFailed
 from trainer.submission.failures import Kind
 
@@ -23,13 +24,27 @@ def define_flags() -> None:
 
 def main() -> None:
     """Prints the log so far, or all of it as it comes."""
-    launch = load_launch(Path(flags.FLAGS.run_dir))
-    kernels = Kernels(connect(launch.name))
-    if flags.FLAGS.follow:
+    run_dir = Path(flags.FLAGS.run_dir)
+    kernels = Kernels(connect(load_launch(run_dir).name))
+    show_log(run_dir, kernels, until_end=flags.FLAGS.follow)
+
+
+def show_log(run_dir: Path, kernels: Kernels, *, until_end: bool = False) -> None:
+    """Reports the log so far, or all of it as it comes.
+
+    Raises:
+      KernelTaken: The kernel holds the session of another run.
+      SubmissionError: Kaggle refuses or cannot be reached.
+    """
+    launch = load_launch(run_dir)
+    check_ours(run_dir, launch, kernels)
+    if until_end:
         follow(kernels, launch.kernel)
         return
     text = kernels.log(launch.kernel).rstrip("\n")
-    print_line(text or f"no log yet; the session is {kernels.session(launch.kernel)}")
+    kernels.connection.report(
+        text or f"no log yet; the session is {kernels.session(launch.kernel)}"
+    )
 
 
 def follow(kernels: Kernels, kernel: str) -> None:

@@ -4,7 +4,7 @@ r"""Trains a recipe in a session on Kaggle's machines.
         --competition=sf-dl-car-classification -- --weights=noisy-student
 
 What stands behind `--` goes to trainer.task. The same push again starts nothing: it tells what is
-there; --again starts a second session of the same settings.
+there; --again starts a second session of the same settings, or replaces that of another run.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("deadline", None, "Stop, saved, after this time; 8h30m or 11h30m.")
     flags.DEFINE_string("name", None, "Of the kernel; made of --run_dir by default.")
-    flags.DEFINE_bool("again", False, "Start a session although the same one was pushed before.")
+    flags.DEFINE_bool("again", False, "Start a session whatever was pushed to the kernel before.")
     flags.DEFINE_bool("dry_run", False, "Write the script, say what would be done, push nothing.")
 
 
@@ -107,6 +107,7 @@ def push(
     """Starts the first session of a run, unless that was done.
 
     Raises:
+      KernelTaken: The kernel holds the session of another run.
       LaunchError: The folder belongs to another launch, or a session is running.
       SubmissionError: Kaggle refuses or cannot be reached.
     """
@@ -148,14 +149,17 @@ def push(
                 "started a second time; --again starts it once more"
             )
             return before
-        launch = dataclasses.replace(launch, start=before.start + again)
-    # Last: what a run in progress trains on must not change under it.
-    if request.data_dir is not None:
+        launch = dataclasses.replace(launch, start=before.start + again, launch_id=before.launch_id)
+
+    def upload() -> None:
+        if request.data_dir is None:
+            return
         if datasets.upload(uploaded, request.data_dir):
             report(f"{request.data_dir} uploaded as data set {uploaded}")
         else:
             report(f"data set {uploaded} holds {request.data_dir} already")
-    return start_session(request.run_dir, launch, None, kernels, again=again)
+
+    return start_session(request.run_dir, launch, None, kernels, upload=upload, again=again)
 
 
 def _is_there(launch: Launch, kernels: Kernels) -> bool:

@@ -43,8 +43,9 @@ class Launch:
     """Number of the last session pushed, from 1."""
     start: int
     launch_id: str
+    """What the kernel holds: the session pushed last, or the one that the next push replaces."""
     version: int
-    """Kaggle's number of the kernel's version."""
+    """Kaggle's number of the kernel's version; 0 for a session that is prepared only."""
     fetched_session: int
     """Number of the last session whose outputs are in the run's folder; 0 for none."""
 

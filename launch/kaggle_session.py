@@ -1,16 +1,18 @@
 """Starting a session: the script and its settings, pushed once whatever is lost on the way."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launch.kaggle_client import Kernels
+from launch.kaggle_client import Kernels, KernelState
 from launch.kaggle_contract import KernelSettings
 from launch.kaggle_errors import KaggleRefused, doctor_for
 from launch.kaggle_package import launch_id as id_of
 from launch.kaggle_package import make_script, requirements
 from launch.kaggle_record import MACHINES, SESSION_LIMIT_SECS, Launch, LaunchError, save_launch
 from launch.kaggle_request import PushRequest
+from launch.kaggle_taken import check_replaceable
 from trainer.engine.stop import parse_duration
 from trainer.submission.connection import CallFailed
 
@@ -26,14 +28,25 @@ def start_session(
     state_sha256: str | None,
     kernels: Kernels,
     *,
+    upload: Callable[[], None] | None = None,
     again: bool = False,
 ) -> Launch:
     """Pushes the launch's session once, whatever is lost on the way.
+
+    Args:
+      run_dir: Of the launch.
+      launch: Its `launch_id` is that of the session which this one follows.
+      state_sha256: Of the state that the session goes on from; None for the first one.
+      kernels: Of the user.
+      upload: Sends the data that the session is to find; called only if it is pushed, since what
+        another run trains on must not change under it.
+      again: Whether to replace what the kernel holds.
 
     Returns:
       The launch with its version, as it was saved in the run's folder.
 
     Raises:
+      KernelTaken: The kernel holds the session of another run.
       LaunchError: Another session of the kernel is running.
       SubmissionError: Kaggle refuses, could not attach the data, or cannot be reached.
     """
@@ -45,14 +58,17 @@ def start_session(
             "a credential of yours is in what would be pushed; none may leave this machine; look "
             "at the flags behind `--` and at --build"
         )
-    there = kernels.state(launch.kernel)
-    if there is not None and there.launch_id != wanted:
-        running = kernels.session(launch.kernel)
-        if not running.is_over and running.status != "new_script" and not again:
-            raise LaunchError(
-                f"a session of {launch.kernel} is {running}; one at a time is needed; wait for it, "
-                "or give --again to start another one beside it"
-            )
+
+    def look() -> KernelState | None:
+        there = kernels.state(launch.kernel)
+        if not again:
+            check_replaceable(launch, wanted, there, kernels)
+        return there
+
+    there = look()
+    if upload is not None and (there is None or there.launch_id != wanted):
+        upload()
+        there = look()  # it may have taken an hour
     metadata = _metadata(launch, state_sha256)
     missing: tuple[str, ...] = ()
     num_failed = 0

@@ -1,21 +1,11 @@
-"""The run's folder as a data set: what the next session goes on from."""
+"""The run's folder as a data set's files: what the next session goes on from."""
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 
 from launch.kaggle_contract import STATE_FILE, sha256_of
-from launch.kaggle_datasets import Datasets
 from launch.kaggle_record import FOLDER, LaunchError
-
-
-def upload_state(datasets: Datasets, dataset: str, run_dir: Path, session: int) -> str:
-    """Uploads the run's folder for the next session; returns the SHA-256 of its list."""
-    with tempfile.TemporaryDirectory() as folder:
-        sha256 = pack_state(run_dir, Path(folder), session)
-        datasets.upload(dataset, Path(folder))
-    return sha256
 
 
 def pack_state(run_dir: Path, folder: Path, session: int) -> str:

@@ -10,8 +10,9 @@ import pytest
 from launch.kaggle_client import Kernels
 from launch.kaggle_datasets import Datasets
 from launch.kaggle_push import push
-from launch.kaggle_record import LaunchError, load_launch
+from launch.kaggle_record import LaunchError, load_launch, save_launch
 from launch.kaggle_request import PushRequest
+from launch.kaggle_taken import KernelTaken
 from tests.kaggle_server import SIGNATURE, TOKEN, Fault, KaggleServer
 from tfrecords_builder.errors import UserError
 from trainer.submission.errors import KaggleUnavailable, SubmissionError
@@ -128,8 +129,45 @@ def test_running_session_of_other_settings_is_not_replaced(
     push(request_, kernels, datasets)
     kaggle.machines.kernels[KERNEL][0].statuses = ["RUNNING"]
     other = dataclasses.replace(request_, run_dir=tmp_path / "other", recipe="cars_small")
-    with pytest.raises(LaunchError, match=r"a session of driver/train-b5 is running"):
+    with pytest.raises(KernelTaken, match=r"driver/train-b5 holds version 1 of another run"):
         push(other, kernels, datasets)
+    assert len(kaggle.machines.kernels[KERNEL]) == 1
+
+
+def test_kernel_of_another_run_is_replaced_only_when_told(
+    kaggle: KaggleServer,
+    kernels: Kernels,
+    datasets: Datasets,
+    request_: PushRequest,
+    tmp_path: Path,
+    records: Path,
+) -> None:
+    push(dataclasses.replace(request_, data_dir=records), kernels, datasets)
+    (records / "shard-0").write_bytes(b"of the other")
+    other = dataclasses.replace(
+        request_, run_dir=tmp_path / "other/b5", data_dir=records, trainer_flags=("--seed=4",)
+    )
+    with pytest.raises(KernelTaken, match="give push another --name"):
+        push(other, kernels, datasets)
+    assert len(kaggle.machines.kernels[KERNEL]) == 1
+    assert kaggle.machines.datasets["driver/train-b5-data"].version == 1
+    assert push(other, kernels, datasets, again=True).version == 2
+    # Nor does the first one take it back.
+    with pytest.raises(KernelTaken, match="give push another --name"):
+        push(dataclasses.replace(request_, data_dir=records), kernels, datasets)
+
+
+def test_session_of_the_run_that_is_running_is_not_replaced(
+    kaggle: KaggleServer,
+    kernels: Kernels,
+    datasets: Datasets,
+    request_: PushRequest,
+) -> None:
+    launch = push(request_, kernels, datasets)
+    save_launch(request_.run_dir, dataclasses.replace(launch, start=2, version=0))
+    kaggle.machines.kernels[KERNEL][0].statuses = ["RUNNING"]
+    with pytest.raises(LaunchError, match=r"a session of driver/train-b5 is running"):
+        push(request_, kernels, datasets)
     assert len(kaggle.machines.kernels[KERNEL]) == 1
 
 
