@@ -12,23 +12,26 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multiworker", "tpu")
+_LOCAL = "local"
+_WITH_NUM_DEVICES = {"mirrored", "tpu"}
 
 
 def make_strategy(
-    name: str, num_devices: int | None = None, tpu: str = "local"
+    name: str, num_devices: int | None = None, tpu: str = _LOCAL
 ) -> "tf.distribute.Strategy":
     """Makes the strategy that was asked for, or an error; never another one.
 
     Args:
-        name: one of STRATEGIES. `auto` takes a TPU if TPU_NAME or the local TPU is there, several
-            workers if TF_CONFIG names them, all GPUs if there are any, else the CPU.
+        name: one of STRATEGIES. `auto` takes a TPU if `tpu` or TPU_NAME names one or the local TPU
+            is there, several workers if TF_CONFIG names them, all GPUs if there are any (or
+            `num_devices` of several), else the CPU.
         num_devices: of `mirrored`: how many GPUs, all by default. Where there is no GPU, that many
             logical CPU devices (to try things out; must be the first use of TensorFlow). Of `tpu`:
-            how many cores there must be, any number by default.
+            how many cores there must be, any number by default. `cpu` and `gpu` have 1.
         tpu: of `tpu`: local, a name, or grpc://...
 
     Raises:
-        DeviceError: the devices are not there.
+        DeviceError: the devices are not there, or the strategy would pass over what was asked for.
     """
     import tensorflow as tf
 
@@ -37,10 +40,13 @@ def make_strategy(
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+    asked = f"--strategy={name}"
     if name == "auto":
-        name = _choose(len(gpus))
-        if name == "tpu" and tpu == "local":
+        name = _choose(len(gpus)) if tpu == _LOCAL else "tpu"
+        asked += f", here {name}"
+        if name == "tpu" and tpu == _LOCAL:
             tpu = os.environ.get("TPU_NAME") or tpu
+    _check_obeyed(name, asked, num_devices, tpu)
     if name == "cpu":
         return tf.distribute.OneDeviceStrategy("/cpu:0")
     if name == "gpu":
@@ -114,6 +120,24 @@ def _choose(num_gpus: int) -> str:
     if sum(len(cluster.get(job, ())) for job in ("chief", "worker")) > 1:
         return "multiworker"
     return {0: "cpu", 1: "gpu"}.get(num_gpus, "mirrored")
+
+
+def _check_obeyed(name: str, asked: str, num_devices: int | None, tpu: str) -> None:
+    """Raises DeviceError where the strategy would pass over the other two without a word."""
+    if tpu != _LOCAL and name != "tpu":
+        raise DeviceError(
+            f"--tpu={tpu} with {asked}: that trains on no TPU; need --strategy=tpu or auto; "
+            "change it, or leave --tpu out"
+        )
+    own = {"cpu": 1, "gpu": 1}.get(name)
+    if num_devices in (None, own) or name in _WITH_NUM_DEVICES:
+        return
+    kind = "one device" if own else "the devices of each process"
+    raise DeviceError(
+        f"--num_devices={num_devices} with {asked}: that is {kind}; need --strategy=mirrored for "
+        "so many GPUs (or, without a GPU, pieces of the CPU), or tpu; change it, or leave "
+        "--num_devices out"
+    )
 
 
 def _make_mirrored(num_gpus: int, num_devices: int | None) -> "tf.distribute.Strategy":
@@ -213,6 +237,6 @@ def _make_tpu(tpu: str, num_devices: int | None) -> "tf.distribute.Strategy":
 def _missing(wanted: str, reason: str) -> str:
     return (
         f"--strategy={wanted}: not there ({reason}); need that device and its TensorFlow extra; "
-        "use --strategy=auto to take what this machine has, or see why with: python -m "
+        "use --strategy=auto alone to take what this machine has, or see why with: python -m "
         "trainer.doctor"
     )

@@ -125,6 +125,8 @@ def test_a_mistake_is_one_line_found_before_tensorflow_starts(
         (["--strategy=tpu"], "--strategy=tpu"),
         (["--strategy=multiworker"], "TF_CONFIG"),
         (["--strategy=mirrored"], "--strategy=mirrored: not there"),
+        (["--num_devices=4"], "--num_devices=4 with --strategy=auto, here cpu"),
+        (["--strategy=cpu", "--tpu=grpc://10.0.0.2:8470"], "--tpu=grpc://10.0.0.2:8470 with"),
         (
             ["--strategy=mirrored", "--num_devices=4", "--set=stages.finish.batch_size=2"],
             "batch_size=2 is smaller than the 4 replicas",

@@ -57,6 +57,17 @@ def test_auto_takes_the_tpu_that_the_environment_names(monkeypatch: pytest.Monke
     assert fake.calls[0] == "resolve my-tpu"
 
 
+def test_auto_takes_the_tpu_that_the_command_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeTpus(monkeypatch)
+    monkeypatch.setenv("TPU_NAME", "another")
+    make_strategy("auto", tpu="grpc://10.0.0.2:8470")
+    monkeypatch.delenv("TPU_NAME")
+    make_strategy("auto", tpu="grpc://10.0.0.2:8470")
+    assert [call for call in fake.calls if call.startswith("resolve")] == [
+        "resolve grpc://10.0.0.2:8470"
+    ] * 2
+
+
 def test_a_tpu_without_cores_is_an_error_and_not_a_run_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
