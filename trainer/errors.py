@@ -20,7 +20,7 @@ class DataError(UserError):
 
 
 class TrainingError(UserError):
-    """Training cannot go on: the loss is not a number, the disk is full.
+    """Training cannot go on: the loss or every gradient is not a number, a full disk.
 
     The last checkpoint is intact; the exit code tells a supervisor not to start again.
     """

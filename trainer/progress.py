@@ -26,6 +26,8 @@ class EpochRecord:
     seconds: float
     gradient_norm: float | None = None
     """Global norm of the last step's gradient, before clipping."""
+    num_skipped: int = 0
+    """Updates left out because a gradient was not finite."""
     weight_norm: float | None = None
     """Global norm of all trained variables at the end of the epoch."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 FIRST_LOSS_SCALE = 2.0**15
+LOWEST_LOSS_SCALE = 1.0
 STEPS_TO_GROW_LOSS_SCALE = 2000
 
 
@@ -58,7 +59,7 @@ class AdamW:
         }
         self._num_updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="num_updates")
         self.loss_scale = tf.Variable(
-            FIRST_LOSS_SCALE if settings.scales_loss else 1.0,
+            FIRST_LOSS_SCALE if settings.scales_loss else LOWEST_LOSS_SCALE,
             dtype=tf.float32,
             trainable=False,
             name="loss_scale",
@@ -76,6 +77,11 @@ class AdamW:
         for kind, slots in (("m", self._first), ("v", self._second), ("ema", self._averages)):
             state |= {f"optimizer/{kind}/{name}": variable for name, variable in slots.items()}
         return state
+
+    @property
+    def num_updates(self) -> int:
+        """Updates that were made; a step whose gradients are not finite makes none."""
+        return int(self._num_updates.numpy())
 
     def averaged(self) -> dict[str, tuple[tf.Variable, tf.Variable]]:
         """Pairs (weight, its running average) by name; empty without `ema_decay`."""
@@ -140,7 +146,9 @@ class AdamW:
         grows = good >= STEPS_TO_GROW_LOSS_SCALE
         self._good_steps.assign(tf.where(grows, tf.zeros_like(good), good))
         grown = tf.where(grows, self.loss_scale * 2, self.loss_scale)
-        self.loss_scale.assign(tf.where(finite, grown, tf.maximum(self.loss_scale / 2, 1.0)))
+        self.loss_scale.assign(
+            tf.where(finite, grown, tf.maximum(self.loss_scale / 2, LOWEST_LOSS_SCALE))
+        )
 
 
 def _zeros_like(variable: tf.Variable, name: str, kind: str) -> tf.Variable:

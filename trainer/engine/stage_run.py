@@ -14,6 +14,7 @@ from trainer.engine.ledger import TimeLedger
 from trainer.engine.stage_times import StageTimes
 from trainer.engine.steps import MAX_STEPS_PER_CALL, TrainMetrics
 from trainer.engine.stop import StopSignal
+from trainer.engine.updates import check_skipped_epoch, check_updates_of_stage
 from trainer.engine.workers import Verdict, Workers
 from trainer.errors import LossError, Preempted
 from trainer.input.canvases import Canvases
@@ -90,6 +91,7 @@ class StageRun:
         Raises:
             Preempted: told to stop; a checkpoint is written.
             LossError: the loss exploded or is not a number any more.
+            TrainingError: no update was made, since no gradient is finite.
             DataError: a record cannot be read.
         """
         stage = self.plan.stage
@@ -121,6 +123,7 @@ class StageRun:
                 epoch_start = time.monotonic()
             if verdict.saves:
                 progress = self._save(progress)
+        check_updates_of_stage(self.recipe, stage, self.built.state.optimizer)
         return with_seconds(progress, stage.name, self.ledger.take())
 
     def _train_until(
@@ -173,6 +176,8 @@ class StageRun:
     def _end_epoch(self, progress: Progress, epoch: int, started: float) -> Progress:
         stage, trained = self.plan.stage, epoch > 0
         metrics = self.built.state.steps.read_metrics()
+        if trained:
+            self._check_updates(metrics, progress, epoch)
         val_loss = val_accuracy = None
         self.built.state.swap_averages()
         try:
@@ -196,6 +201,7 @@ class StageRun:
                 is_best=best,
                 seconds=time.monotonic() - started,
                 gradient_norm=metrics.gradient_norm if trained else None,
+                num_skipped=metrics.num_skipped if trained else 0,
                 weight_norm=self.built.state.steps.weight_norm(),
             )
             best_file = None
@@ -244,6 +250,18 @@ class StageRun:
             f"the rate with --set stages.{name}.learning_rate={lower:.1g}; "
             "the last checkpoint is intact",
             capsule,
+        )
+
+    def _check_updates(self, metrics: TrainMetrics, progress: Progress, epoch: int) -> None:
+        """Raises TrainingError where the epoch has changed nothing and the next would not."""
+        num_steps = progress.steps_before + progress.step
+        if progress.history:
+            num_steps -= progress.history[-1].step
+        if metrics.num_skipped < num_steps:
+            return
+        self.checkpoints.wait()
+        check_skipped_epoch(
+            self.recipe, self.plan.stage, self.built.state.optimizer, metrics, epoch
         )
 
     def _secs_to_finish(self) -> float:

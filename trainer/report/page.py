@@ -98,6 +98,9 @@ def _context(run: RunPage) -> dict[str, Any]:
         "best": max(
             (stage.accuracy for stage in stages if stage.accuracy is not None), default=None
         ),
+        "skipped": ", ".join(
+            f"{stage.num_skipped} in {stage.name}" for stage in stages if stage.num_skipped
+        ),
         "ledger": spent,
         "seconds": sum(spent.values()),
         "command": command_of(record),

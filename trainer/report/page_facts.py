@@ -28,6 +28,8 @@ class StageFacts:
     """All of the stage's entries of the time ledger."""
     last_step: int | None
     """Optimizer steps since the start of the run at its end."""
+    num_skipped: int
+    """Updates left out because a gradient was not finite."""
 
 
 def stage_facts(record: Mapping[str, Any]) -> tuple[StageFacts, ...]:
@@ -52,6 +54,8 @@ def stage_facts(record: Mapping[str, Any]) -> tuple[StageFacts, ...]:
                 gain=None if before is None or accuracy is None else accuracy - before,
                 seconds=sum(record.get("seconds", {}).get(stage["name"], {}).values()),
                 last_step=epochs[-1]["step"] if epochs else None,
+                # Records of before they were counted do not tell.
+                num_skipped=sum(epoch.get("num_skipped", 0) for epoch in epochs),
             )
         )
         before = accuracy if accuracy is not None else before

@@ -33,6 +33,7 @@ _PAGES = {
     "Is it healthy?": {
         "gradient norm before clipping": ["weights/gradient_norm"],
         "norm of the trained weights": ["weights/weight_norm"],
+        "updates left out in an epoch": ["weights/skipped_updates"],
     },
     "Where does the time go?": {
         "images a second": ["speed/images_per_second"],
@@ -89,6 +90,7 @@ class TensorBoardRun:
             "progress/accuracy": record.train_accuracy,
             "progress/stage": plan.index + 1,
             "weights/weight_norm": record.weight_norm,
+            "weights/skipped_updates": record.num_skipped if record.epoch else None,
         }
         for what, seconds in total_seconds(progress.seconds).items():
             train[f"time/{what}"] = seconds

@@ -114,6 +114,9 @@ class TerminalProgress:
             parts.append(f"rate {record.learning_rate:.1e}  {describe_seconds(record.seconds)}")
         else:
             parts.append("(before training)")
+        if record.num_skipped:
+            updates = "update" if record.num_skipped == 1 else "updates"
+            parts.append(f"{record.num_skipped} {updates} skipped (gradients not finite)")
         if record.is_best:
             parts.append("*")
         self._print("  ".join(parts))

@@ -151,6 +151,15 @@ def test_stages_are_those_of_the_record(page) -> None:
     assert rows[1][4:] == ["1 of 2", "1", "0.6234", "+0.2111", "0.8000", "28.0 min"]
 
 
+def test_updates_that_were_left_out_are_told_by_stage(page) -> None:
+    assert "updates" not in page.text
+    record = make_record()
+    for epoch, num_skipped in zip(record["history"], (3, 2, 0, 0), strict=True):
+        epoch["num_skipped"] = num_skipped
+    shown = Reader(render_page([make_run_page("A", "r", record, None, draw)]))
+    assert "Updates left out, since gradients were not finite: 5 in head." in shown.text
+
+
 def test_time_is_the_ledger_and_cost_follows(page) -> None:
     assert [row[:3] for row in page.tables["ledger"]] == [
         ["step", "29.7 min", "98.9 %"],

@@ -68,6 +68,15 @@ def test_speed_and_waiting_come_from_the_call(events):
     assert values(train, "speed/input_wait_share")[2] == pytest.approx(0.25)
 
 
+def test_updates_that_were_left_out_stand_at_their_epochs(tmp_path):
+    observer = TensorBoardRun(str(tmp_path), RECORD, PLANS)
+    for step, num_skipped in ((10, 0), (20, 4)):
+        record = epoch_record(step=step, num_skipped=num_skipped)
+        observer.on_epoch(PLANS[0], Progress(step=step), record)
+    train = EventAccumulator(str(tmp_path / "tensorboard" / "train")).Reload()
+    assert values(train, "weights/skipped_updates") == {10: 0.0, 20: 4.0}
+
+
 def test_the_ledger_is_summed_over_the_stages(events):
     assert values(events("train"), "time/step")[3] == pytest.approx(7.0)
 

@@ -56,6 +56,12 @@ def test_an_epoch_is_one_line_with_its_scores():
     )
 
 
+def test_an_epoch_tells_how_many_updates_were_left_out():
+    record = epoch_record(num_skipped=3, is_best=False)
+    text = shown(lambda display: display.on_epoch(PLANS[0], Progress(), record))
+    assert text.endswith("4 s  3 updates skipped (gradients not finite)\n")
+
+
 def test_steps_between_epochs_are_not_printed_more_often_than_every_half_minute():
     assert shown(watch) == ""
 
