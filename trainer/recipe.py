@@ -6,6 +6,7 @@ Nothing here knows a device, a data set or TensorFlow.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,7 @@ class Stage:
                 f"stage name {self.name!r} is not usable; need letters, digits and _; rename the "
                 "stage"
             )
+        _check_finite(self, where)
         if self.image_px < IMAGE_PX_MULTIPLE or self.image_px % IMAGE_PX_MULTIPLE:
             below = max(IMAGE_PX_MULTIPLE, self.image_px // IMAGE_PX_MULTIPLE * IMAGE_PX_MULTIPLE)
             raise RecipeError(
@@ -183,6 +185,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name!r}"
+        _check_finite(self, where)
         _check(len(self.stages) > 0, where, "stages", (), "at least one stage")
         names = [stage.name for stage in self.stages]
         _check(len(set(names)) == len(names), where, "stages", names, "different names")
@@ -213,6 +216,13 @@ def _check(holds: bool, where: str, name: str, received: object, needed: str) ->
         raise RecipeError(
             f"{where}: {name}={received} cannot be used; need {needed}; change it or use --set"
         )
+
+
+def _check_finite(owner: Stage | Recipe, where: str) -> None:
+    for each in dataclasses.fields(owner):
+        value = getattr(owner, each.name)
+        finite = not isinstance(value, float) or math.isfinite(value)
+        _check(finite, where, each.name, value, "a finite number")
 
 
 def _check_choice(value: str, choices: tuple[str, ...], where: str, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import platform
 import sys
@@ -136,14 +137,27 @@ def load_run_record(run_dir: str) -> dict[str, Any]:
 
 
 def write_run_record(run_dir: str, record: Mapping[str, Any]) -> None:
-    """Writes `run.json` whole or not at all.
+    """Writes `run.json` whole or not at all; numbers that are not finite become null.
 
     Raises:
         TrainingError: the disk is full, or may not be written to.
     """
     path = os.path.join(run_dir, FILE_NAME)
     with writing(path):
-        write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+        write_whole(path, (_strict_json(record) + "\n").encode())
+
+
+def _strict_json(record: Mapping[str, Any]) -> str:
+    """JSON as others read it, too: Python alone knows Infinity and NaN."""
+
+    def strict(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: strict(entry) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [strict(entry) for entry in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(strict(record), indent=1, allow_nan=False)
 
 
 def _versions() -> dict[str, str]:

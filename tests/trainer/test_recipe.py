@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -79,6 +80,14 @@ def test_kept_features_are_of_one_photo() -> None:
 def test_an_optimizer_that_would_divide_by_zero_is_refused(field: str, value: float) -> None:
     with pytest.raises(RecipeError, match=field):
         make_recipe(**{field: value})
+
+
+@pytest.mark.parametrize("field", ["learning_rate", "weight_decay", "clip_norm"])
+def test_a_number_without_end_is_refused(field: str) -> None:
+    with pytest.raises(RecipeError, match=f"{field}=inf cannot be used; need a finite number"):
+        make_stage(**{field: math.inf})
+    with pytest.raises(RecipeError, match="adam_epsilon=inf"):
+        make_recipe(adam_epsilon=math.inf)
 
 
 def test_stages_of_one_name_are_refused() -> None:

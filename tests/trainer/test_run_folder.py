@@ -107,3 +107,20 @@ def test_a_record_on_a_full_disk_is_a_clear_end(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(TrainingError, match=r"cannot write .*run\.json.*make room"):
         write_run_record(str(tmp_path / "run"), {})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_record_is_json_for_everyone(value: float, tmp_path: Path) -> None:
+    record = {"schema_version": 1, "history": [{"gradient_norm": value, "step": 3}]}
+    write_run_record(str(tmp_path), record)
+
+    def refuse(name: str) -> None:
+        pytest.fail(f"{name} is not JSON")
+
+    json.loads((tmp_path / "run.json").read_text(), parse_constant=refuse)
+    stored = load_run_record(str(tmp_path))
+    assert stored["history"] == [{"gradient_norm": None, "step": 3}]
+    # What an earlier version wrote is read, and written again as it should be.
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    write_run_record(str(tmp_path), load_run_record(str(tmp_path)))
+    assert load_run_record(str(tmp_path)) == stored

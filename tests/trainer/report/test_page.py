@@ -201,6 +201,14 @@ def test_curves_go_through_the_points_of_the_history() -> None:
     assert borders(record) == (("head", 20), ("finish", 34))
 
 
+def test_numbers_that_were_not_finite_are_no_points_and_no_scores() -> None:
+    history = [*make_record()["history"]]
+    history[-1] = history[-1] | {"train_loss": None, "val_loss": None, "gradient_norm": None}
+    record = make_record(history=history)
+    shown = Reader(render_page([make_run_page("A", "r", record, None, draw)]))
+    assert shown.tables["stages"][2][6:9] == ["0.6234", "+0.2111", "–"]
+
+
 def test_surest_mistakes_come_first() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
     assert most_confident_mistakes(probabilities, np.array([1, 1, 0, 1]), 2) == [0, 2]
