@@ -120,10 +120,11 @@ class TrainedRun:
             cache: where decoded photos are kept from view to view, see `Canvases`.
 
         Raises:
-            DataError: no such split, or other classes than the run was trained on.
+            DataError: no such split, or other classes than the run was trained on, or photos
+                are to be kept on a disk that has no room for them.
         """
         from trainer.input.canvases import Canvases, canvas_px_of
-        from trainer.input.room import choose_cache
+        from trainer.input.room import choose_cache, require_room
 
         manifest = load_manifest(data_dir)
         self._check_classes(manifest, data_dir)
@@ -136,6 +137,7 @@ class TrainedRun:
         canvas_px = canvas_px_of(self.image_px)
         num_bytes = split.num_examples * canvas_px**2 * 3
         kept = "none" if len(views) == 1 else choose_cache(cache, num_bytes)
+        require_room(kept, num_bytes)
         canvases = Canvases(data_dir, split, canvas_px, kept)
         logits = self.logits_of(canvases, views)
         # One of several workers has read its own rows only.

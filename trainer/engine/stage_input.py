@@ -10,7 +10,7 @@ from trainer.engine.features import FeatureViews, compute_feature_views
 from trainer.engine.stage_state import StageState
 from trainer.input.canvases import Canvases, Examples, canvas_px_of
 from trainer.input.feed import train_feed
-from trainer.input.room import choose_cache
+from trainer.input.room import choose_cache, require_room
 from trainer.order import Order, windows_of
 from trainer.plan import StagePlan
 
@@ -50,7 +50,11 @@ class StageInput:
         return self._canvases.get("val")
 
     def open(self, plan: StagePlan) -> None:
-        """Makes ready what the stage reads, in the place of what an earlier one read."""
+        """Makes ready what the stage reads, in the place of what an earlier one read.
+
+        Raises:
+            DataError: it is to be kept on a disk that has no room for it.
+        """
         canvas_px = canvas_px_of(plan.stage.image_px)
         if self._canvases and self.train.canvas_px == canvas_px:
             return
@@ -60,6 +64,7 @@ class StageInput:
         splits = [split for split in found if split is not None and split.num_examples]
         num_bytes = sum(split.num_examples for split in splits) * canvas_px**2 * 3
         cache = choose_cache(self._cache, num_bytes)
+        require_room(cache, num_bytes)
         self._canvases = {
             split.name: Canvases(self._data_dir, split, canvas_px, cache) for split in splits
         }

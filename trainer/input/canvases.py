@@ -19,7 +19,6 @@ from tfrecords_builder.manifest import Split
 from trainer.errors import DataError
 from trainer.input.decoding import UndecodableError, decode_canvas
 from trainer.input.reading import RecordReader
-from trainer.input.room import free_disk
 from trainer.input.row_buffers import RowBuffers
 
 MARGIN = 8 / 7
@@ -78,11 +77,9 @@ class Canvases:
         data_dir: the built folder, local or gs://.
         split: from its manifest.
         canvas_px: S.
-        cache: memory | disk | none, see `trainer.input.room`.
+        cache: memory | disk | none, see `trainer.input.room`, which also tells whether all canvases
+            of a stage have room: a file on a full disk ends the process without a word.
         num_threads: decoding threads; the decoder lets go of the interpreter lock.
-
-    Raises:
-        DataError: they are to be kept on a disk that has no room for them.
     """
 
     def __init__(
@@ -193,15 +190,6 @@ def _allocate(shape: Sequence[int], cache: str) -> np.ndarray | None:
         return None
     if cache == "memory":
         return np.empty(shape, np.uint8)
-    # The file takes its space page by page, and a disk that is full by then ends the process
-    # without a word (SIGBUS).
-    wanted, free = math.prod(shape), free_disk()
-    if wanted > free:
-        raise DataError(
-            f"decoded photos would take {wanted / 2**30:.1f} GiB and {tempfile.gettempdir()} has "
-            f"{free / 2**30:.1f} GiB free; need room for them where temporary files go; set TMPDIR "
-            "to a folder of a larger disk, or choose --cache=none"
-        )
     # Unnamed: the space comes back when the process ends, however it ends.
     with tempfile.TemporaryFile(prefix="canvases-") as file:
         return np.asarray(np.memmap(file, np.uint8, mode="w+", shape=tuple(shape)))

@@ -9,9 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
+from trainer.errors import DataError
+
 CACHES = ("auto", "memory", "disk", "none")
 _MEMORY_SHARE = 0.5
 _DISK_SHARE = 0.8
+_MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 # Limit, use, and what of the use the kernel gives back when asked: files that nobody reads now.
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _V2 = ("memory.max", "memory.current", "inactive_file")
@@ -27,7 +30,8 @@ def choose_cache(
         num_bytes: of all canvases of the stage.
         memory: bytes free, of which up to a half is taken; by default asked of the machine and
             shared with the cluster's workers on it.
-        disk: bytes free where temporary files go, of which up to four fifths are taken; likewise.
+        disk: bytes free where temporary files go, of which up to four fifths are taken; likewise,
+            and none where these files are kept in memory.
     """
     if wanted != "auto":
         return wanted
@@ -36,8 +40,30 @@ def choose_cache(
     if num_bytes <= _MEMORY_SHARE * memory:
         return "memory"
     if disk is None:
-        disk = free_disk() // workers_here()
+        disk = 0 if is_in_memory() else free_disk() // workers_here()
     return "disk" if num_bytes <= _DISK_SHARE * disk else "none"
+
+
+def require_room(cache: str, num_bytes: int) -> None:
+    """Checks that what a stage keeps on disk has room there, before anything is decoded.
+
+    Its files take their space page by page, and a disk that is full by then ends the process
+    without a word (SIGBUS).
+
+    Args:
+        cache: that was chosen.
+        num_bytes: of all canvases of the stage.
+
+    Raises:
+        DataError: they have not, with the other workers on this machine beside them.
+    """
+    if cache != "disk" or num_bytes <= (free := free_disk() // workers_here()):
+        return
+    raise DataError(
+        f"decoded photos would take {num_bytes / 2**30:.1f} GiB and {tempfile.gettempdir()} has "
+        f"{free / 2**30:.1f} GiB free for them; need room for them where temporary files go; set "
+        "TMPDIR to a folder of a larger disk, or choose --cache=none"
+    )
 
 
 def free_memory(
@@ -58,6 +84,24 @@ def free_memory(
 def free_disk(folder: str | None = None) -> int:
     """Bytes free where a folder is; where temporary files go by default."""
     return shutil.disk_usage(folder or tempfile.gettempdir()).free
+
+
+def is_in_memory(folder: str | None = None, mounts: Path = Path("/proc/mounts")) -> bool:
+    """Whether the files of a folder are kept in memory; where temporary files go by default.
+
+    Args:
+        folder: looked up by its path alone.
+        mounts: what is mounted where, of Linux; other systems have no such file.
+    """
+    place = PurePosixPath(os.path.realpath(folder or tempfile.gettempdir()))
+    try:
+        rows = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return False
+    # A later one lies over an earlier one at the same place.
+    kinds = {row[1].replace("\\040", " "): row[2] for row in rows}
+    nearest = next((str(above) for above in (place, *place.parents) if str(above) in kinds), None)
+    return nearest is not None and kinds[nearest] in _MEMORY_FILE_SYSTEMS
 
 
 def workers_here(environment: Mapping[str, str] = os.environ) -> int:

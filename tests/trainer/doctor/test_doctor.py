@@ -142,6 +142,7 @@ def test_full_disks_are_failures(tmp_path: Path, monkeypatch) -> None:
 def test_photos_that_fit_nowhere_are_a_warning_and_those_that_fit_memory_none(monkeypatch) -> None:
     monkeypatch.setattr("trainer.input.room.free_memory", lambda: 20 * machine.GIB)
     monkeypatch.setattr("trainer.input.room.free_disk", lambda: 10 * machine.GIB)
+    monkeypatch.setattr("trainer.input.room.is_in_memory", lambda: False)
     fine = machine.check_temporary(0)
     assert machine.check_temporary(9 * machine.GIB) == fine
     finding = machine.check_temporary(11 * machine.GIB)

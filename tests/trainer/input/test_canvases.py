@@ -9,7 +9,6 @@ import tensorflow as tf
 from tests.trainer.making import build_cars, make_recipe, make_stage
 from tfrecords_builder.manifest import Manifest, load_manifest
 from tfrecords_builder.records import read_records
-from trainer.errors import DataError
 from trainer.input.canvases import Canvases, canvas_px_of
 from trainer.input.decoding import decode_canvas
 from trainer.input.feed import evaluation_feed, example_seeds, replica_rows, train_feed
@@ -66,14 +65,6 @@ def test_a_photo_is_decoded_once(
     for _ in range(3):
         canvases.gather(np.arange(canvases.num_examples))
     assert len(calls) == canvases.num_examples
-
-
-def test_a_disk_without_room_is_refused_before_anything_is_decoded(
-    data_dir: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trainer.input.canvases.free_disk", lambda: 2**20)
-    with pytest.raises(DataError, match=r"has 0\.0 GiB free; .* set TMPDIR"):
-        Canvases(str(data_dir), manifest.splits["train"], 256, "disk")
 
 
 def test_seeds_belong_to_run_epoch_and_record() -> None:

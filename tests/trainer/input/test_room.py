@@ -6,7 +6,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trainer.input.room import choose_cache, free_memory, workers_here
+from trainer.errors import DataError
+from trainer.input.room import (
+    choose_cache,
+    free_memory,
+    is_in_memory,
+    require_room,
+    workers_here,
+)
 
 GIB = 2**30
 
@@ -86,8 +93,62 @@ def test_auto_keeps_in_memory_only_what_fits() -> None:
 def test_workers_of_one_machine_do_not_all_take_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.input.room.free_memory", lambda: 4000)
     monkeypatch.setattr("trainer.input.room.free_disk", lambda: 4000)
+    monkeypatch.setattr("trainer.input.room.is_in_memory", lambda: False)
     chosen = []
     for num_workers in (1, 2, 3, 4):
         monkeypatch.setattr("trainer.input.room.workers_here", lambda num=num_workers: num)
         chosen.append(choose_cache("auto", 1000))
     assert chosen == ["memory", "memory", "disk", "none"]
+
+
+MOUNTS = """\
+/dev/vda / ext4 rw,relatime 0 0
+tmpfs /tmp tmpfs rw 0 0
+/dev/vdb /tmp/large ext4 rw 0 0
+ramfs /with\\040space ramfs rw 0 0
+tmpfs /over tmpfs rw 0 0
+/dev/vdc /over xfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("/var/tmp", False),
+        ("/tmp", True),
+        ("/tmp/pytest/one", True),
+        ("/tmp/large/one", False),
+        ("/tmpfoo", False),
+        ("/with space/one", True),
+        ("/over/one", False),
+    ],
+)
+def test_the_nearest_mount_says_whether_a_folder_is_memory(
+    folder: str, expected: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "mounts").write_text(MOUNTS)
+    assert is_in_memory(folder, tmp_path / "mounts") is expected
+
+
+def test_a_system_without_a_list_of_mounts_has_disks(tmp_path: Path) -> None:
+    assert not is_in_memory("/tmp", tmp_path / "nothing")
+
+
+def test_auto_takes_no_memory_for_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.input.room.free_disk", lambda: 10**6)
+    monkeypatch.setattr("trainer.input.room.is_in_memory", lambda: True)
+    assert choose_cache("auto", 1000, memory=1900) == "none"
+    assert choose_cache("disk", 1000, memory=1900) == "disk"
+    require_room("disk", 1000)
+
+
+def test_a_disk_without_room_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.input.room.free_disk", lambda: 2**20)
+    require_room("disk", 2**20)
+    require_room("memory", 2**30)
+    with pytest.raises(DataError, match=r"has 0\.0 GiB free for them; .* set TMPDIR"):
+        require_room("disk", 2**20 + 1)
+    # Each worker of this machine decodes nearly all photos into a file of its own.
+    monkeypatch.setattr("trainer.input.room.workers_here", lambda: 2)
+    with pytest.raises(DataError):
+        require_room("disk", 2**20)
