@@ -4,8 +4,13 @@ import os
 from typing import Any
 
 from trainer.errors import RunFolderError
-from trainer.run_record import RunSettings, load_run_record
+from trainer.run_record import FILE_NAME, RunSettings, load_run_record
 from trainer.tensorflow_start import COMPILE_CACHE
+from trainer.whole_files import UNFINISHED
+
+_BEFORE_THE_RECORD = {COMPILE_CACHE, FILE_NAME + UNFINISHED}
+"""What a start that was killed may have left where it had not yet written its record."""
+_MOST_NAMED = 3
 
 
 def open_run(
@@ -27,7 +32,8 @@ def open_run(
 
     try:
         names = tf.io.gfile.listdir(run_dir) if tf.io.gfile.isdir(run_dir) else []
-        if not {name.rstrip("/") for name in names} - {COMPILE_CACHE}:
+        others = sorted({name.rstrip("/") for name in names} - _BEFORE_THE_RECORD)
+        if not others:
             tf.io.gfile.makedirs(run_dir)
             return fresh
     except tf.errors.OpError as error:
@@ -35,6 +41,14 @@ def open_run(
             f"{run_dir!r} cannot be made or read ({error.message}); need a folder to write to; "
             "look at the path, its permissions and, for gs://, the credentials"
         ) from error
+    if FILE_NAME not in others:
+        more = len(others) - _MOST_NAMED
+        named = ", ".join(others[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        raise RunFolderError(
+            f"--run_dir={run_dir} holds no run, but {named}; need an empty or a new folder, or one "
+            f"with the {FILE_NAME} of a run to go on with; name another, such as "
+            f"{os.path.join(run_dir, 'run')}"
+        )
     stored = load_run_record(run_dir)
     differences = settings.differences(stored["settings"])
     if differences and not stored.get("history") and not _has_checkpoint(run_dir):

@@ -95,6 +95,32 @@ def test_a_finished_run_without_its_checkpoints_keeps_its_settings(
         open_with(1, run_dir, manifest)
 
 
+@pytest.mark.parametrize("name", ["train.log", "lost+found", "model.safetensors", "x.part"])
+def test_a_folder_with_something_else_is_refused_by_its_name(
+    name: str, tmp_path: Path, manifest: Manifest
+) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(RunFolderError, match="need an empty or a new folder") as caught:
+        open_with(0, str(tmp_path), manifest)
+    assert f"holds no run, but {name};" in str(caught.value)
+
+
+def test_of_many_files_some_are_named(tmp_path: Path, manifest: Manifest) -> None:
+    for number in range(9):
+        (tmp_path / f"photo-{number}.jpg").touch()
+    with pytest.raises(RunFolderError, match=r"photo-0\.jpg, photo-1\.jpg, .*and 6 more;"):
+        open_with(0, str(tmp_path), manifest)
+
+
+def test_what_a_killed_start_left_behind_is_no_hindrance(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    (tmp_path / "run.json.part").write_text('{"schema')
+    (tmp_path / "xla_cache").mkdir()
+    record = open_with(3, str(tmp_path), manifest)
+    assert (record["settings"]["seed"], record["num_starts"]) == (3, 0)
+
+
 def test_a_folder_that_cannot_be_made_is_one_clear_error(
     tmp_path: Path, manifest: Manifest
 ) -> None:

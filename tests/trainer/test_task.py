@@ -212,7 +212,7 @@ def test_a_folder_with_other_things_is_refused(data: str, tmp_path: Path) -> Non
         *TINY_RUN,
         code=2,
     )
-    assert "holds no run.json" in output
+    assert "holds no run, but notes.txt; need an empty or a new folder" in output
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
