@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.augment.config import Augmentation
+from trainer.augment.config import MIN_TILE_PX, Augmentation
 from trainer.errors import RecipeError
 
 SCHEDULES = ("constant", "cosine")
@@ -155,6 +155,14 @@ class Stage:
                 f"{where}: cache_feature_views={self.cache_feature_views} with mixup or cutmix; "
                 "kept features are of one photo with one label; set the views to 0, or "
                 "augmentation.mixup_alpha and augmentation.cutmix_alpha"
+            )
+        tiles = self.augmentation.clahe_tiles
+        if self.augmentation.clahe and self.image_px < MIN_TILE_PX * tiles:
+            raise RecipeError(
+                f"{where}: image_px={self.image_px} with augmentation.clahe_tiles={tiles}; so many "
+                f"tiles a side need {MIN_TILE_PX * tiles} px, {MIN_TILE_PX} each; set "
+                f"augmentation.clahe_tiles to {self.image_px // MIN_TILE_PX} or lower, or "
+                "image_px higher"
             )
 
 

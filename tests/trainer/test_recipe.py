@@ -82,6 +82,15 @@ def test_an_optimizer_that_would_divide_by_zero_is_refused(field: str, value: fl
         make_recipe(**{field: value})
 
 
+@pytest.mark.parametrize("clahe", [0.5, "always"])
+def test_tiles_of_clahe_need_two_pixels_each(clahe: float | str) -> None:
+    tiles = Augmentation(clahe=clahe, clahe_tiles=32)
+    with pytest.raises(RecipeError, match=r"image_px=48 .*clahe_tiles=32.*64 px.*to 24 or lower"):
+        make_stage(image_px=48, augmentation=tiles)
+    make_stage(image_px=64, augmentation=tiles)
+    make_stage(image_px=48, augmentation=Augmentation(clahe_tiles=32))
+
+
 @pytest.mark.parametrize("field", ["learning_rate", "weight_decay", "clip_norm"])
 def test_a_number_without_end_is_refused(field: str) -> None:
     with pytest.raises(RecipeError, match=f"{field}=inf cannot be used; need a finite number"):

@@ -14,6 +14,7 @@ Shape suffixes: B batch, N picture side, T tiles a side, t tile side, P pixels, 
 import numpy as np
 import tensorflow as tf
 
+from trainer.augment.config import MIN_TILE_PX
 from trainer.augment.kernels import Kernels, fuse
 
 _LEVELS = 256
@@ -49,10 +50,11 @@ def clahe(
       ValueError: pictures are not square, or smaller than twice the number of tiles.
     """
     size_px = images.shape[1]
-    if size_px != images.shape[2] or size_px < 2 * num_tiles:
+    if size_px != images.shape[2] or size_px < MIN_TILE_PX * num_tiles:
         raise ValueError(
             f"CLAHE got {images.shape[1]} x {images.shape[2]} px for {num_tiles} tiles a side; it "
-            "needs squares with at least 2 px a tile. Set clahe_tiles lower or image_px higher."
+            f"needs squares with at least {MIN_TILE_PX} px a tile. Set clahe_tiles lower or "
+            "image_px higher."
         )
     luma_bnn = fuse(kernels, _luma, images)
     if not in_loop:

@@ -12,6 +12,8 @@ Resize = Literal["squash", "center_crop", "pad"]
 Always = Literal["always"]
 Anchor = Literal["center", "top_left", "top_right", "bottom_left", "bottom_right"]
 
+MIN_TILE_PX = 2
+"""Side of the smallest tile of CLAHE."""
 _RESIZES = ("squash", "center_crop", "pad")
 _ANCHORS = ("center", "top_left", "top_right", "bottom_left", "bottom_right")
 
@@ -59,7 +61,7 @@ class Augmentation:
     clahe_clip_limit: float = 2.0
     """OpenCV's `clipLimit`: a bin's largest height as a multiple of the mean height, > 0."""
     clahe_tiles: int = 8
-    """Tiles a side, 1..32."""
+    """Tiles a side, 1..32; the image needs `MIN_TILE_PX` for each."""
     adaptive_gamma: float | Always = 0.0
     """Probability of adaptive gamma correction in training, or "always"."""
 
