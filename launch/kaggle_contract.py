@@ -36,6 +36,8 @@ class KernelSettings:
     """How often this session was pushed, from 1."""
     accelerator: str
     """tpu, gpu or cpu."""
+    data: tuple[str, ...]
+    """Competitions and data sets that the session reads; with others it is another launch."""
     recipe: str
     deadline: str
     """Of trainer.task, counted from the start of the script."""

@@ -106,6 +106,7 @@ def _package(accelerator: str) -> Finding:
         session=1,
         start=1,
         accelerator=accelerator,
+        data=(),
         recipe="demo",
         deadline=DEADLINES[accelerator],
         trainer_flags=(),

@@ -132,6 +132,7 @@ def session_settings(
         session=session,
         start=start,
         accelerator=source.accelerator,
+        data=(*source.competitions, *source.datasets),
         recipe=source.recipe,
         deadline=source.deadline,
         trainer_flags=source.trainer_flags,

@@ -22,6 +22,7 @@ def _script(accelerator: str = "tpu", **changes: object) -> str:
         "session": 1,
         "start": 1,
         "accelerator": accelerator,
+        "data": ("train-b5",),
         "recipe": "demo",
         "deadline": "8h30m",
         "trainer_flags": (),

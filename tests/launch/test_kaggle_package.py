@@ -30,6 +30,7 @@ def _settings(**changes: object) -> KernelSettings:
         "session": 1,
         "start": 1,
         "accelerator": "tpu",
+        "data": ("train-b5",),
         "recipe": "demo",
         "deadline": "8h30m",
         "trainer_flags": ("--set=head_dropout=0.1", "--weights='\"\\'"),

@@ -125,3 +125,19 @@ def test_version_that_kaggle_shows_late_is_no_other_run(
     launch = dataclasses.replace(load_launch(ours), version=3)
     leave(kaggle.machines.kernels[KERNEL][1], FILES)
     assert fetch(ours, launch, kernels).exit_code == 0
+
+
+def test_run_on_other_data_is_another_run(
+    ours: Path, kernels: Kernels, datasets: Datasets, tmp_path: Path
+) -> None:
+    request = PushRequest(
+        run_dir=tmp_path / "exp3/b5",
+        name="train-b5",
+        recipe="demo",
+        accelerator="cpu",
+        deadline="1h",
+        trainer_flags=("--seed=2",),
+        competitions=("trucks",),
+    )
+    with pytest.raises(KernelTaken):
+        push(request, kernels, datasets)
