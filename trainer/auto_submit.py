@@ -18,7 +18,8 @@ from trainer.submission.connection import Connection
 from trainer.submission.errors import KaggleUnavailable, SubmissionError
 from trainer.submission.failures import RetryPolicy
 from trainer.submission.ledger import Ledger, default_ledger
-from trainer.submission.run_record import read_run
+from trainer.submission.run_record import pending_submission, read_run
+from trainer.submission.scores import collect_score
 from trainer.submission.submitting import SubmissionRequest, hand_in
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ def submit_run(
     """Predicts the test split with the run's model, hands it in and waits for the score.
 
     Follows the run's `inference.json`. Does nothing where `run.json` has the competition's score
-    already; after an interruption it goes on waiting. Must come after the last write of the run's
-    record by the training.
+    already. Where it names a submission that waits for one, nothing is predicted: another machine
+    may give one photo another label, and that would be a second try. Must come after the last write
+    of the run's record by the training.
 
     Args:
         wanted: where to.
@@ -104,20 +106,26 @@ def submit_run(
         if entry["competition"] == wanted.competition and entry["status"] == "complete":
             print(f"handed in before as {entry['ref']}: public score {entry['public_score']}")
             return
-    # All of several workers take part in the prediction; one hands it in.
-    result = predict(PredictionRequest(run_dirs=(run_dir,), data_dirs=(data_dir,)), strategy)
-    if not is_chief(strategy):
-        return
-    file = folder / SUBMISSION_FILE
-    write_result(result, file, folder / "predictions.csv", data_dir)
-    request = SubmissionRequest(
-        competition=wanted.competition,
-        file=file,
-        run_dir=folder,
-        sample_submission=Path(wanted.sample_submission) if wanted.sample_submission else None,
-    )
-    connection = Connection(wanted.competition, sleep=sleep)
-    score = hand_in(request, connection, Ledger(default_ledger()))
+    if pending_submission(folder, wanted.competition) is not None:
+        if not is_chief(strategy):
+            return
+        connection = Connection(wanted.competition, sleep=sleep)
+        score = collect_score(folder, connection, Ledger(default_ledger()))
+    else:
+        # All of several workers take part in the prediction; one hands it in.
+        result = predict(PredictionRequest(run_dirs=(run_dir,), data_dirs=(data_dir,)), strategy)
+        if not is_chief(strategy):
+            return
+        file = folder / SUBMISSION_FILE
+        write_result(result, file, folder / "predictions.csv", data_dir)
+        request = SubmissionRequest(
+            competition=wanted.competition,
+            file=file,
+            run_dir=folder,
+            sample_submission=Path(wanted.sample_submission) if wanted.sample_submission else None,
+        )
+        connection = Connection(wanted.competition, sleep=sleep)
+        score = hand_in(request, connection, Ledger(default_ledger()))
     if score is not None:
         public = "not shown" if score.public_score is None else f"{score.public_score:.5f}"
         print(f"submission {score.ref}: public score {public}")

@@ -70,6 +70,29 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     return document
 
 
+def pending_submission(run_dir: Path, competition: str, sha256: str | None = None) -> Entry | None:
+    """The newest submission of the run that still waits for its score, of any file or of one.
+
+    Raises:
+      SubmissionError: There is no record, or its entry is damaged.
+    """
+    waiting = [
+        item
+        for item in read_run(run_dir).get("submissions", [])
+        if (item["competition"], item["status"]) == (competition, "pending")
+        and sha256 in (None, item.get("sha256"))
+    ]
+    if not waiting:
+        return None
+    try:
+        return Entry(**waiting[-1], run_dir=str(run_dir.resolve()))
+    except TypeError as error:
+        raise SubmissionError(
+            f"submission {waiting[-1].get('ref')} in {run_dir / FILE_NAME} cannot be read "
+            f"({error}); an entry that trainer.submit wrote is needed; take it out to hand in anew"
+        ) from None
+
+
 def write_submission_of_run(run_dir: Path, entry: Entry) -> None:
     """Adds the entry to `submissions` of the run's record, in place of an older one of that number.
 

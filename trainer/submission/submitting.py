@@ -7,7 +7,7 @@ answer was lost is found again in Kaggle's list before anything is tried a secon
 import hashlib
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,12 +17,18 @@ from trainer.submission.errors import KaggleUnavailable, SubmissionError
 from trainer.submission.file import read_submission
 from trainer.submission.guard import check_submission
 from trainer.submission.ledger import Entry, Ledger
-from trainer.submission.run_record import Run, load_run, write_submission_of_run
+from trainer.submission.run_record import Run, load_run, pending_submission
+from trainer.submission.scores import (
+    SCORE_TIMEOUT_SECS,
+    Score,
+    await_score,
+    scored,
+    write_down,
+)
 
 MAX_DESCRIPTION_CHARS = 400
 LIST_LAG_SECS = 10
 """How long a new submission may take to show in the list; an assumption on the safe side."""
-MAX_POLL_SECS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,15 +43,6 @@ class SubmissionRequest:
     sample_submission: Path | None = None
     classes: Collection[str] | None = None
     """Labels that exist; None takes those of the run, and without a run leaves them unchecked."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Score:
-    """What Kaggle says; scores are None where the competition does not show them."""
-
-    ref: int
-    public_score: float | None
-    private_score: float | None
 
 
 def describe(message: str, run: Run | None, sha256: str) -> str:
@@ -71,7 +68,7 @@ def hand_in(
     ledger: Ledger,
     *,
     dry_run: bool = False,
-    score_timeout_secs: float = 3600,
+    score_timeout_secs: float = SCORE_TIMEOUT_SECS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Score | None:
     """Checks the file, hands it in unless that has been done, waits for its score.
@@ -110,19 +107,13 @@ def hand_in(
             ref = _hand_in_once(board, request.file, description, sha256)
             report(f"handed in as {ref}: {description}; tries left before: {left}")
             entry = _pending(request, sha256, description, ref)
-            _write_down(entry, request, ledger)
+            write_down(entry, request.run_dir, ledger)
         elif dry_run:
             report(f"{request.file} was handed in before as {entry.ref} and waits for its score")
             return None
-    row = _wait_for_score(board, entry.ref, score_timeout_secs, clock)
-    _write_down(_scored(entry, row), request, ledger)
-    if row.status is Status.ERROR:
-        raise SubmissionError(
-            f"Kaggle could not score submission {row.ref} ({row.error or 'no reason given'}); a "
-            "file in the form of the sample submission is needed; compare the two, or give "
-            "--sample_submission to have them compared"
-        )
-    return Score(ref=row.ref, public_score=row.public_score, private_score=row.private_score)
+    return await_score(
+        entry, board, request.run_dir, ledger, timeout_secs=score_timeout_secs, clock=clock
+    )
 
 
 def _earlier(request: SubmissionRequest, sha256: str, board: Board, ledger: Ledger) -> Entry | None:
@@ -131,14 +122,19 @@ def _earlier(request: SubmissionRequest, sha256: str, board: Board, ledger: Ledg
     Raises:
       SubmissionError: The file was handed in before and its story is over.
     """
-    entry = ledger.last(request.competition, sha256)
-    row = _find(board.rows(), sha256, entry.ref if entry else None)
+    entry = None
+    if request.run_dir is not None:
+        # The run waits for it, whatever a ledger says: the score may be in another machine's, or
+        # in this one's alone.
+        entry = pending_submission(request.run_dir, request.competition, sha256)
+    entry = entry or ledger.last(request.competition, sha256)
     if entry is None:
+        row = _find(board.rows(), sha256)
         if row is None:
             return None
         # From another machine, or by a command that was killed before it wrote its ledger.
-        entry = _scored(_pending(request, sha256, row.description, row.ref), row)
-        _write_down(entry, request, ledger)
+        entry = scored(_pending(request, sha256, row.description, row.ref), row)
+        write_down(entry, request.run_dir, ledger)
     if entry.status == Status.PENDING.value:
         board.connection.report(f"handed in before as {entry.ref}; going on to wait for its score")
         return entry
@@ -167,33 +163,9 @@ def _hand_in_once(board: Board, file: Path, description: str, sha256: str) -> in
             return row.ref
 
 
-def _find(rows: list[Row], sha256: str, ref: int | None = None) -> Row | None:
+def _find(rows: list[Row], sha256: str) -> Row | None:
     tag = file_tag(sha256)
-    return next((row for row in rows if row.ref == ref or tag in row.description), None)
-
-
-def _wait_for_score(board: Board, ref: int, timeout_secs: float, clock: Callable[[], float]) -> Row:
-    """Polls the list, ever more rarely, until Kaggle has scored the file or given up on it."""
-    connection = board.connection
-    start, delay = clock(), 2.0
-    while True:
-        try:
-            row = board.row(ref)
-            state = row.status.value if row else "not in the list yet"
-        except KaggleUnavailable as error:
-            # The file is handed in: a bad spell of the list is no reason to stop waiting.
-            row, state = None, str(error)
-        if row is not None and row.status is not Status.PENDING:
-            return row
-        waited = clock() - start
-        if waited + delay > timeout_secs:
-            raise KaggleUnavailable(
-                f"submission {ref} has no score after {waited:.0f} s (last state: {state}); it is "
-                "handed in and counted; start the same command again to go on waiting"
-            )
-        connection.report(f"waiting for the score of {ref}: {waited:.0f} s, {state}")
-        connection.sleep(delay)
-        delay = min(delay * 1.5, MAX_POLL_SECS)
+    return next((row for row in rows if tag in row.description), None)
 
 
 def _pending(request: SubmissionRequest, sha256: str, description: str, ref: int) -> Entry:
@@ -210,20 +182,3 @@ def _pending(request: SubmissionRequest, sha256: str, description: str, ref: int
         private_score=None,
         error="",
     )
-
-
-def _scored(entry: Entry, row: Row) -> Entry:
-    return replace(
-        entry,
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
-        status=row.status.value,
-        public_score=row.public_score,
-        private_score=row.private_score,
-        error=row.error,
-    )
-
-
-def _write_down(entry: Entry, request: SubmissionRequest, ledger: Ledger) -> None:
-    ledger.append(entry)
-    if request.run_dir is not None:
-        write_submission_of_run(request.run_dir, entry)

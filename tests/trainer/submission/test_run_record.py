@@ -8,7 +8,12 @@ import pytest
 
 from trainer.submission.errors import SubmissionError
 from trainer.submission.ledger import Entry
-from trainer.submission.run_record import load_run, read_run, write_submission_of_run
+from trainer.submission.run_record import (
+    load_run,
+    pending_submission,
+    read_run,
+    write_submission_of_run,
+)
 
 ENTRY = Entry(
     time="2026-11-02T10:00:00+00:00",
@@ -37,6 +42,24 @@ def test_score_replaces_the_entry_of_its_submission_and_nothing_else(tmp_path: P
         (7, 0.5),
     ]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_newest_pending_entry_of_the_competition_comes_back_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    for entry in (replace(ENTRY, ref=6), ENTRY, replace(ENTRY, ref=8, competition="trucks")):
+        write_submission_of_run(tmp_path, entry)
+    assert pending_submission(tmp_path, "cars") == replace(ENTRY, run_dir=str(tmp_path))
+    assert pending_submission(tmp_path, "cars", sha256="cd") is None
+    write_submission_of_run(tmp_path, replace(ENTRY, status="complete"))
+    write_submission_of_run(tmp_path, replace(ENTRY, ref=6, status="error"))
+    assert pending_submission(tmp_path, "cars") is None
+
+
+def test_pending_entry_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
+    entry = {"competition": "cars", "status": "pending", "ref": 7}
+    (tmp_path / "run.json").write_text(json.dumps({"submissions": [entry]}))
+    with pytest.raises(SubmissionError, match=r"submission 7 .* cannot be read"):
+        pending_submission(tmp_path, "cars")
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{"])

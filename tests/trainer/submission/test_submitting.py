@@ -12,8 +12,9 @@ import pytest
 from tests.kaggle_server import KEY, SIGNATURE, TOKEN, USERNAME, Fault, KaggleServer
 from trainer.submission.connection import Connection
 from trainer.submission.errors import KaggleUnavailable, SubmissionError
-from trainer.submission.ledger import Ledger
-from trainer.submission.submitting import Score, SubmissionRequest, describe, hand_in
+from trainer.submission.ledger import Entry, Ledger
+from trainer.submission.scores import Score
+from trainer.submission.submitting import SubmissionRequest, describe, hand_in
 
 Connect = Callable[..., Connection]
 STEPS = ["ListSubmissions", "GetSubmissionLimits", "StartSubmissionUpload", "Upload"]
@@ -133,6 +134,47 @@ def test_killed_before_the_ledger_was_written_it_finds_its_submission_again(
     assert submit() is not None
     assert len(kaggle.competitions["cars"].submissions) == 1
     assert ledger.entries()[-1].public_score == 0.75
+
+
+@pytest.mark.parametrize("scored_first", [False, True])
+def test_score_that_the_run_waits_for_is_collected_without_the_ledger(
+    submit: Submit, kaggle: KaggleServer, ledger: Ledger, tmp_path: Path, scored_first: bool
+) -> None:
+    run_dir = _run_dir(tmp_path)
+    competition = kaggle.competitions["cars"]
+    competition.polls_until_scored = 12
+    with pytest.raises(KaggleUnavailable):
+        submit(run_dir=run_dir, score_timeout_secs=30)
+    ledger.path.unlink()
+    if scored_first:
+        competition.submissions[0]["polls"] = 0
+    assert submit(run_dir=run_dir) == Score(ref=40_000_000, public_score=0.75, private_score=None)
+    assert len(competition.submissions) == 1
+    [written] = json.loads((run_dir / "run.json").read_text())["submissions"]
+    assert (written["status"], written["public_score"]) == ("complete", 0.75)
+    assert ledger.entries()[-1].status == "complete"
+    with pytest.raises(SubmissionError, match="before as 40000000"):
+        submit(run_dir=run_dir)
+
+
+def test_score_that_reached_the_ledger_alone_reaches_the_run_at_the_next_start(
+    submit: Submit, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = _run_dir(tmp_path)
+    append = Ledger.append
+
+    def killed_after(self: Ledger, entry: Entry) -> None:
+        append(self, entry)
+        if entry.status == "complete":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", killed_after)
+        with pytest.raises(KeyboardInterrupt):
+            submit(run_dir=run_dir)
+    assert submit(run_dir=run_dir) is not None
+    [written] = json.loads((run_dir / "run.json").read_text())["submissions"]
+    assert written["status"] == "complete"
 
 
 def test_same_file_is_not_handed_in_twice(submit: Submit, kaggle: KaggleServer) -> None:
