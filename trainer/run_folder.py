@@ -51,7 +51,9 @@ def open_run(
         )
     stored = load_run_record(run_dir)
     differences = settings.differences(stored["settings"])
-    if differences and not stored.get("history") and not _has_checkpoint(run_dir):
+    # An average of runs is finished and was never trained.
+    learnt = stored["finished"] or stored.get("history") or _has_checkpoint(run_dir)
+    if differences and not learnt:
         return fresh  # A start that failed, on a misspelt path of weights for one: nothing to lose.
     if differences and not allow_changes:
         shown = "; ".join(differences[:5]) + ("; ..." if len(differences) > 5 else "")

@@ -75,7 +75,7 @@ def make_run_record(
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": f"{settings.recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}",
-        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+        "command": command_line_of_process(),
         "settings": settings.to_json(),
         "data": {
             "dir": data_dir,
@@ -84,7 +84,7 @@ def make_run_record(
             "splits": {name: split.num_examples for name, split in manifest.splits.items()},
         },
         "devices": {"strategy": strategy, "num_replicas": num_replicas},
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": installed_versions(),
         "num_starts": 0,
         "finished": False,
     }
@@ -160,8 +160,14 @@ def _strict_json(record: Mapping[str, Any]) -> str:
     return json.dumps(strict(record), indent=1, allow_nan=False)
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
+def command_line_of_process() -> list[str]:
+    """The file that was started, without its folder, and the arguments."""
+    return [os.path.basename(sys.argv[0]), *sys.argv[1:]]
+
+
+def installed_versions() -> dict[str, str]:
+    """Of Python and the packages that decide numbers."""
+    versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,8 @@ def average_runs(
 
     Validation decides by what the first run's recipe monitors; a loss counts as minus the loss. The
     BatchNorm statistics are the members' average, or those measured again on training photos,
-    whichever is better.
+    whichever is better. The record has the recipe and the data of the best member; what its
+    training reached, took and handed in is not the soup's and stays out.
 
     Raises:
         RunFolderError: fewer than two runs, runs that do not fit each other, or `out` is in use.
@@ -68,9 +70,11 @@ def average_runs(
     from tfrecords_builder.manifest import load_manifest
     from trainer.engine.tensor_files import read_tensors, write_tensors
     from trainer.run_record import MODEL_FILE, load_run_record, write_run_record
+    from trainer.soup_record import make_soup_record
     from trainer.weights.soup import greedy_soup
     from trainer.weights.statistics import measure_statistics
 
+    started = time.monotonic()
     if len(set(runs)) != len(runs) or len(runs) < 2:
         raise RunFolderError(
             f"{runs} were given; need two or more different runs; name them with --runs"
@@ -100,15 +104,19 @@ def average_runs(
             soup = dataclasses.replace(soup, arrays=renewed, score=score)
     tf.io.gfile.makedirs(out)
     write_tensors(os.path.join(out, MODEL_FILE), soup.arrays, metadata)
+    loss, accuracy = scorer.measure(soup.arrays)
     lineage = {
         "members": {run: _model_sha256(run) for run in soup.members},
         "single_scores": soup.single_scores,
         "tried": soup.tried,
+        "monitor": scorer.monitor,
         "score": soup.score,
+        "val_accuracy": accuracy,
+        "val_loss": loss,
         "statistics": "measured on training photos" if measured else "average of the members",
     }
-    best = records[soup.members[0]]
-    write_run_record(out, best | {"run_id": f"soup-of-{best['run_id']}", "soup": lineage})
+    seconds = time.monotonic() - started
+    write_run_record(out, make_soup_record(records[soup.members[0]], lineage, strategy, seconds))
     return soup
 
 
@@ -129,7 +137,7 @@ class _Scorer:
         from trainer.run_record import recipe_from_json
 
         recipe = recipe_from_json(record["settings"]["recipe"])
-        self._monitor = recipe.monitor
+        self.monitor = recipe.monitor
         self._augmentation = recipe.stages[-1].augmentation
         self._image_px = int(metadata["image_px"])
         # Statistics are measured in training mode, where dropout would disturb them.
@@ -156,13 +164,17 @@ class _Scorer:
         for name, variable in self._variables.items():
             variable.value.assign(arrays[name])
 
-    def score(self, arrays: dict[str, np.ndarray]) -> float:
+    def measure(self, arrays: dict[str, np.ndarray]) -> tuple[float, float]:
+        """Loss and accuracy on validation."""
         from trainer.engine.evaluation import loss_and_accuracy
 
         self.assign(arrays)
         logits = self._evaluator.logits(self._validation)
-        loss, accuracy = loss_and_accuracy(logits, self._validation.labels)
-        return accuracy if self._monitor == "val_accuracy" else -loss
+        return loss_and_accuracy(logits, self._validation.labels)
+
+    def score(self, arrays: dict[str, np.ndarray]) -> float:
+        loss, accuracy = self.measure(arrays)
+        return accuracy if self.monitor == "val_accuracy" else -loss
 
     def training_batches(self) -> Iterator[Any]:
         """Training photos as evaluation sees them, shuffled: shards may be sorted."""

@@ -25,6 +25,9 @@ class StoredRun:
     @property
     def accuracy(self) -> float | None:
         """Validation accuracy of the weights that count: the best of the last scored stage."""
+        if "soup" in self.record:
+            accuracy: float | None = self.record["soup"].get("val_accuracy")
+            return accuracy
         scored = [
             stage.accuracy for stage in stage_facts(self.record) if stage.accuracy is not None
         ]

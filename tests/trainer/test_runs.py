@@ -134,6 +134,20 @@ def test_comparison_names_scores_and_every_difference(root: Path) -> None:
     ]
 
 
+def test_soup_is_compared_by_what_it_scored_itself(root: Path) -> None:
+    good = find_runs(str(root / "good"))[0]
+    lineage = {"members": {"a": "1", "b": "2"}, "val_accuracy": 0.75}
+    soup = make_record(history=[], seconds={"soup": {"averaging": 8.0}}, soup=lineage)
+    (root / "soup").mkdir()
+    (root / "soup" / "run.json").write_text(json.dumps(soup))
+    text = compare_text(good, find_runs(str(root / "soup"))[0])
+    lines = [line.split() for line in text.splitlines()]
+    assert ["status", "finished", "soup", "of", "2", "runs"] in lines
+    assert ["validation", "accuracy", "0.6250", "0.7500"] in lines
+    assert ["time", "70", "s", "8", "s"] in lines
+    assert ["after", "head", "0.4000", "–"] in lines
+
+
 def test_only_what_a_finished_run_needs_no_more_may_go(root: Path) -> None:
     good = next(run for run in find_runs(str(root)) if run.path.endswith("good"))
     assert deletable(good) == {

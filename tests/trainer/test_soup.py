@@ -95,6 +95,72 @@ def test_average_of_runs_on_both_sides_is_a_run_that_can_be_used(
     assert record["soup"]["score"] == soup.score
 
 
+@pytest.fixture
+def cooked(tmp_path, write_run, start, data_dir) -> Path:
+    """A soup of two runs that were trained for long and handed in."""
+    from trainer.soup import average_runs
+
+    runs = [write_run("left", apart(start, -2)), write_run("right", apart(start, 2))]
+    epoch = {"stage": "finish", "epoch": 1, "is_best": True, "val_accuracy": 0.125}
+    for run in runs:
+        path = Path(run) / "run.json"
+        trained = {
+            "command": ["task.py", "--recipe=test"],
+            "history": [epoch],
+            "seconds": {"finish": {"step": 5000.0}},
+            "seconds_total": {"step": 5000.0},
+            "num_starts": 3,
+            "stages": [{"name": "finish"}],
+            "weights": {"source": "w.h5", "sha256": "1"},
+            "submissions": [{"competition": "cars", "status": "complete", "ref": 1}],
+        }
+        path.write_text(json.dumps(json.loads(path.read_text()) | trained))
+    average_runs(runs, str(data_dir), str(tmp_path / "out"), one_device())
+    return tmp_path / "out"
+
+
+def test_its_record_says_nothing_that_is_true_of_a_member_alone(cooked: Path, data_dir) -> None:
+    import sys
+
+    from trainer.inference import TrainedRun
+    from trainer.run_evaluation import evaluate_run
+
+    record = json.loads((cooked / "run.json").read_text())
+    assert record["command"][1:] == sys.argv[1:]
+    assert (record["num_starts"], record["finished"]) == (1, True)
+    assert record["history"] == []
+    assert not record.keys() & {"submissions", "stages", "weights"}
+    assert set(record["seconds"]) == {"soup"}
+    assert 0 < record["seconds_total"]["averaging"] < 5000
+    scored = evaluate_run(TrainedRun(str(cooked), one_device()), str(data_dir), "val", "none")
+    assert record["soup"]["val_accuracy"] == pytest.approx(scored.evaluation.top_1)
+    assert record["soup"]["val_loss"] == pytest.approx(scored.evaluation.log_loss, abs=1e-5)
+
+
+def test_table_and_submission_give_its_own_accuracy(cooked: Path) -> None:
+    from trainer.runs import list_text
+    from trainer.stored_runs import load_one
+    from trainer.submission.run_record import load_run
+
+    accuracy = json.loads((cooked / "run.json").read_text())["soup"]["val_accuracy"]
+    assert load_one(str(cooked)).accuracy == accuracy
+    assert load_run(cooked).val_accuracy == accuracy
+    row = list_text([load_one(str(cooked))], str(cooked)).splitlines()[1]
+    assert f"{accuracy:.4f}" in row
+    assert row.endswith("soup of 2 runs")
+
+
+def test_no_training_begins_in_its_folder(cooked: Path, manifest, data_dir) -> None:
+    from trainer.run_folder import open_run
+
+    settings = RunSettings(
+        recipe=RECIPE, seed=1, batch_scaling="none", data_fingerprint=manifest.fingerprint
+    )
+    fresh = make_run_record(settings, manifest, str(data_dir), "one", 1)
+    with pytest.raises(RunFolderError, match="other settings"):
+        open_run(str(cooked), settings, fresh, allow_changes=False)
+
+
 def test_run_that_does_not_help_stays_out(tmp_path, write_run, start, data_dir) -> None:
     from trainer.engine.tensor_files import read_tensors
     from trainer.soup import average_runs

@@ -10,6 +10,7 @@ from typing import Any
 
 from trainer.exporting.contract import Contract
 from trainer.metrics.interval import bootstrap_accuracy_interval
+from trainer.report.soup_facts import soup_name
 
 _CLASSES_SHOWN = 50
 
@@ -65,6 +66,7 @@ def model_card(
         "",
         "## Training",
         "",
+        *_soup(record),
         f"- Data: {data['name']}; "
         + ", ".join(f"{name} {count} photos" for name, count in data["splits"].items())
         + f"; fingerprint `{record['settings']['data_fingerprint']}`.",
@@ -120,6 +122,17 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _soup(record: Mapping[str, Any]) -> list[str]:
+    if (name := soup_name(record)) is None:
+        return []
+    return [
+        (
+            f"- A {name}: the average of the weights of those that run.json names. What follows is "
+            "of the best of them alone."
+        )
+    ]
 
 
 def _scores(split_name: str, num_correct: int, num_labelled: int) -> list[str]:

@@ -21,6 +21,7 @@ from trainer.report.page_facts import (
     status_of,
 )
 from trainer.report.page_run import Comparison, RunPage
+from trainer.report.soup_facts import soup_facts
 from trainer.run_record import differing_values
 
 _MAX_CLASSES_IN_MATRIX = 60
@@ -95,6 +96,7 @@ def _context(run: RunPage) -> dict[str, Any]:
         "scored": run.scored,
         "status": status_of(record),
         "stages": stages,
+        "soup": soup_facts(record),
         "best": max(
             (stage.accuracy for stage in stages if stage.accuracy is not None), default=None
         ),

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainer.progress import total_seconds
 from trainer.report.page_charts import Curve
+from trainer.report.soup_facts import soup_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +64,9 @@ def stage_facts(record: Mapping[str, Any]) -> tuple[StageFacts, ...]:
 
 
 def status_of(record: Mapping[str, Any]) -> str:
-    """`finished`, or how far the run is: `stage 2 of 4 (small), epoch 3 of 14`."""
+    """`finished`, `soup of 3 runs`, or `stage 2 of 4 (small), epoch 3 of 14` of one in work."""
+    if (name := soup_name(record)) is not None:
+        return name
     if record["finished"]:
         return "finished"
     history = record.get("history", ())
@@ -122,4 +125,5 @@ def ledger(record: Mapping[str, Any]) -> dict[str, float]:
 def command_of(record: Mapping[str, Any]) -> str:
     """The command that made the run, to be typed again."""
     _, *arguments = record["command"]
-    return shlex.join(["python", "-m", "trainer.task", *arguments])
+    module = "trainer.soup" if "soup" in record else "trainer.task"
+    return shlex.join(["python", "-m", module, *arguments])

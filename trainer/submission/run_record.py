@@ -30,10 +30,9 @@ def load_run(run_dir: Path) -> Run:
     """
     document = read_run(run_dir)
     try:
-        kept = [epoch for epoch in document.get("history", []) if epoch["is_best"]]
         return Run(
             run_id=document["run_id"],
-            val_accuracy=kept[-1]["val_accuracy"] if kept else None,
+            val_accuracy=_val_accuracy(document),
             classes=tuple(document["data"]["classes"]),
         )
     except (KeyError, TypeError) as error:
@@ -41,6 +40,14 @@ def load_run(run_dir: Path) -> Run:
             f"{run_dir / FILE_NAME} lacks {error}; the record of a training run is needed; check "
             "--run_dir or leave it out"
         ) from None
+
+
+def _val_accuracy(document: dict[str, Any]) -> float | None:
+    if "soup" in document:  # An average of runs has no epochs of its own.
+        of_soup: float | None = document["soup"].get("val_accuracy")
+        return of_soup
+    kept = [epoch for epoch in document.get("history", []) if epoch["is_best"]]
+    return kept[-1]["val_accuracy"] if kept else None
 
 
 def read_run(run_dir: Path) -> dict[str, Any]:

@@ -251,6 +251,40 @@ def test_command_can_be_typed_again(page) -> None:
     assert "python -m trainer.task '--data=my data' --recipe=demo" in page.text
 
 
+def test_page_of_a_soup_tells_of_its_members_and_not_of_a_training(scored) -> None:
+    lineage = {
+        "members": {"runs/b": "beef", "runs/a": "cafe"},
+        "single_scores": {"runs/b": -0.5, "runs/a": -0.6, "runs/c": -0.7},
+        "tried": {"runs/a": -0.4, "runs/c": -0.9},
+        "monitor": "val_loss",
+        "score": -0.375,
+        "val_accuracy": 0.875,
+        "val_loss": 0.375,
+        "statistics": "average of the members",
+    }
+    record = make_record(
+        command=["soup.py", "--runs=runs/a,runs/b,runs/c", "--out=my soup"],
+        history=[],
+        seconds={"soup": {"averaging": 120.0}},
+        num_starts=1,
+        soup=lineage,
+    )
+    page = Reader(render_page([make_run_page("A", "my soup", record, scored, draw)]))
+    words = " ".join(page.text.split())
+    assert "90 training photos, soup of 2 runs" in words
+    assert page.tables["soup"][1:] == [
+        ["runs/b", "0.5000", "–", "the best alone"],
+        ["runs/a", "0.6000", "0.4000", "kept"],
+        ["runs/c", "0.7000", "0.9000", "left out"],
+    ]
+    assert "validation accuracy 0.8750, loss 0.3750" in words
+    assert "stages" not in page.tables
+    assert "python -m trainer.soup --runs=runs/a,runs/b,runs/c '--out=my soup'" in page.text
+    assert "2.0 min of averaging" in words
+    assert "beef" in page.text
+    assert "trainer.task" not in page.text
+
+
 def test_unfinished_run_has_a_page_without_scores() -> None:
     record = make_record(finished=False)
     page = Reader(render_page([make_run_page("A", "r", record, None, draw)]))
