@@ -42,29 +42,18 @@ class StoredRun:
 def find_runs(root: str) -> tuple[StoredRun, ...]:
     """All runs in a folder and below it, by path; what is no record of ours is passed over.
 
+    A run may lie inside of another's folder: its files are its own alone. So are those beside a
+    record that cannot be read, which may be of a run in work.
+
     Raises:
         RunFolderError: there is none.
     """
-    tree = dict(storage.list_tree(root))
     runs = []
-    for name in sorted(tree):
-        if posixpath.basename(name) != FILE_NAME:
-            continue
-        below = posixpath.dirname(name)
-        record = _read_record(storage.join(root, name))
+    for below, files in _files_by_folder(dict(storage.list_tree(root))).items():
+        folder = storage.join(root, *below.split("/")) if below else root
+        record = _read_record(storage.join(folder, FILE_NAME))
         if record is not None:
-            prefix = f"{below}/" if below else ""
-            runs.append(
-                StoredRun(
-                    path=storage.join(root, *below.split("/")) if below else root,
-                    record=record,
-                    files={
-                        file.removeprefix(prefix): size
-                        for file, size in tree.items()
-                        if file.startswith(prefix)
-                    },
-                )
-            )
+            runs.append(StoredRun(path=folder, record=record, files=files))
     if not runs:
         raise RunFolderError(
             f"{root!r} holds no run (no {FILE_NAME} in it or below it); need the --run_dir of a "
@@ -109,6 +98,21 @@ def load_one(folder: str) -> StoredRun:
             f"python -m trainer.runs list {folder}"
         )
     return runs[0]
+
+
+def _files_by_folder(tree: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Folders with a `run.json`, sorted; each file goes to the innermost one that it lies in."""
+    names = sorted(tree)
+    folders: dict[str, dict[str, int]] = {
+        name.rpartition("/")[0]: {} for name in names if posixpath.basename(name) == FILE_NAME
+    }
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder not in folders and folder:
+            folder = folder.rpartition("/")[0]
+        if folder in folders:
+            folders[folder][name.removeprefix(f"{folder}/" if folder else "")] = tree[name]
+    return folders
 
 
 def _read_record(path: str) -> dict[str, Any] | None:

@@ -162,6 +162,29 @@ def test_only_what_a_finished_run_needs_no_more_may_go(root: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("readable", [True, False])
+def test_files_of_a_run_inside_of_another_are_its_own(root: Path, readable: bool) -> None:
+    inner = root / "good" / "fold2"
+    (inner / "checkpoints").mkdir(parents=True)
+    for name in ("000000010-00-0000.safetensors", "000000020-00-0000.safetensors.part"):
+        (inner / "checkpoints" / name).write_bytes(b"x" * 1000)
+    # Also where the record is another version's: its run may be in work as well.
+    version = {} if readable else {"schema_version": 99}
+    (inner / "run.json").write_text(json.dumps(make_record(finished=False, **version)))
+    (root / "good" / "fold").mkdir()
+    (root / "good" / "fold" / "left.part").touch()
+    before = {path: path.stat().st_size for path in inner.rglob("*") if path.is_file()}
+
+    found = {Path(run.path).name: run for run in find_runs(str(root))}
+    assert set(found) == {"good", "working"} | ({"fold2"} if readable else set())
+    assert not [file for file in found["good"].files if file.startswith("fold2/")]
+    assert "fold/left.part" in deletable(found["good"])
+    if readable:
+        assert sum(found["fold2"].files.values()) == sum(before.values())
+    runs("clean", str(root), "--yes")
+    assert {path: path.stat().st_size for path in inner.rglob("*") if path.is_file()} == before
+
+
 def test_nothing_goes_where_the_model_is_not_there(root: Path) -> None:
     (root / "good" / "model.safetensors").unlink()
     assert deletable(find_runs(str(root / "good"))[0], stage_weights=True) == {}
