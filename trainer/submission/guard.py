@@ -20,7 +20,8 @@ def check_submission(
     Args:
       submission: What is to be handed in.
       sample: The sample submission: the same header and the same ids in the same order are needed.
-      classes: Labels that exist; None leaves their range unchecked.
+      classes: Names of all classes, one of which each label is; or each is the number of one, from
+        0, unless a name is a number itself. None leaves the labels' range unchecked.
 
     Raises:
       SubmissionError: Columns, ids or their order differ; an id twice; a label that is blank, not a
@@ -68,7 +69,7 @@ def _check_ids(submission: SubmissionFile, sample: SubmissionFile | None) -> Non
 
 
 def _check_labels(submission: SubmissionFile, classes: Collection[str] | None) -> None:
-    known = set(classes or ())
+    known, numbers = set(classes or ()), _numbers(classes or ())
     for line, row in enumerate(submission.rows, start=2):
         for label in row[1:]:
             if label not in known and label.strip().lower() in _BLANKS:
@@ -78,10 +79,14 @@ def _check_labels(submission: SubmissionFile, classes: Collection[str] | None) -
                 )
     if known:
         outside = [label for label in submission.labels if label not in known]
-        if outside:
+        if outside and not numbers.issuperset(submission.labels):
+            or_number = (
+                f", or in all rows a number from 0 to {len(numbers) - 1}," if numbers else ""
+            )
             raise SubmissionError(
                 f"{submission.path} has {len(outside)} labels that are no class ("
-                f"{_listed(dict.fromkeys(outside))}); one of {_listed(classes or ())} is needed; "
+                f"{_listed(dict.fromkeys(outside))}); one of {_listed(classes or ())}{or_number} "
+                "is needed; "
                 "check that the predictions belong to this competition"
             )
     first = submission.rows[0][1:]
@@ -91,6 +96,13 @@ def _check_labels(submission: SubmissionFile, classes: Collection[str] | None) -
             "model that tells classes apart is needed; check its validation accuracy and the "
             "scaling of its input"
         )
+
+
+def _numbers(classes: Collection[str]) -> set[str]:
+    """What `trainer.predict --label_format=ids` writes; none where a name could be meant, too."""
+    if any(name.isdecimal() for name in classes):
+        return set()
+    return {str(index) for index in range(len(classes))}
 
 
 def _listed(names: Collection[str], limit: int = 5) -> str:

@@ -61,6 +61,32 @@ def test_class_that_is_called_none_is_a_class() -> None:
     check_submission(_file([*GOOD[:2], ("c.jpg", "none")]), _file(SAMPLE), [*CLASSES, "none"])
 
 
+NAMES = ["coupe", "suv", "van"]
+
+
+def test_numbers_of_the_classes_stand_for_their_names() -> None:
+    check_submission(_file(GOOD), _file(SAMPLE), NAMES)
+    check_submission(_file([("a.jpg", "van"), ("b.jpg", "suv"), ("c.jpg", "van")]), None, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "words"),
+    [
+        ("01v", ["coupe", "suv", "v"], r"2 labels that are no class \('0', '1'\)"),
+        ("013", NAMES, r"'coupe', 'suv', 'van', or in all rows a number from 0 to 2, is needed"),
+        # Class 3 has no photos: its name is not the number of a class that has.
+        ("013", ["0", "1", "2", "4"], r"1 labels that are no class \('3'\)"),
+        ("012", ["1", "2", "3"], r"no class \('0'\)"),
+    ],
+)
+def test_numbers_beside_names_or_for_classes_that_are_called_by_numbers_are_stopped(
+    labels: str, classes: list[str], words: str
+) -> None:
+    rows = [(f"{index}.jpg", label) for index, label in enumerate(labels)]
+    with pytest.raises(SubmissionError, match=words):
+        check_submission(_file(rows), None, classes)
+
+
 def test_single_photo_may_be_of_one_class() -> None:
     check_submission(_file(GOOD[:1]), _file(SAMPLE[:1]), CLASSES)
 
