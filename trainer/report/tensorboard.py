@@ -62,7 +62,8 @@ class TensorBoardRun:
         folders = {name: os.path.join(folder, name) for name in ("train", "validation")}
         is_new = not tf.io.gfile.exists(folders["train"])
         self._writers = {name: EventFileWriter(path) for name, path in folders.items()}
-        self._started = is_new
+        # Of a run that is started again, any step may be written already.
+        self._last_step: int | None = 0 if is_new else None
         if is_new:
             self._start(0)
             self._describe(record, plans)
@@ -73,6 +74,8 @@ class TensorBoardRun:
     def on_steps(self, plan: StagePlan, progress: Progress, call: "HostCall") -> None:
         """Speed, learning rate and gradient norm after each host call."""
         step = progress.steps_before + progress.step
+        if self._last_step is None or step <= self._last_step:
+            self._start(step)
         rate = plan.learning_rate_at(progress.step - 1) * progress.rate_factor
         values = {
             "progress/learning_rate": rate,
@@ -82,9 +85,14 @@ class TensorBoardRun:
             values["speed/images_per_second"] = call.num_images / call.seconds
             values["speed/input_wait_share"] = call.input_wait_secs / call.seconds
         self._write("train", step, values)
+        self._last_step = step
 
     def on_epoch(self, plan: StagePlan, progress: Progress, record: EpochRecord) -> None:
         """Loss and accuracy, norms and the time ledger after each epoch."""
+        if self._last_step is None or record.step < self._last_step:
+            # The carried-over network stands at the last step of the stage before, which stays.
+            self._start(record.step + 1 if record.epoch == 0 else record.step)
+        self._last_step = record.step
         train = {
             "progress/loss": record.train_loss,
             "progress/accuracy": record.train_accuracy,
@@ -101,15 +109,15 @@ class TensorBoardRun:
             writer.flush()
 
     def _write(self, name: str, step: int, values: Mapping[str, float | None]) -> None:
-        if not self._started:
-            self._start(step)
-            self._started = True
         for tag, value in values.items():
             if value is not None:
                 self._add(name, step, scalar_pb(tag, value))
 
     def _start(self, step: int) -> None:
-        """From the second on in a folder, a start makes TensorBoard drop what follows its step."""
+        """From the second on in a folder, a start makes TensorBoard drop its step and what follows.
+
+        A process writes more than one where the run goes back to a checkpoint.
+        """
         for writer in self._writers.values():
             start = SessionLog(status=SessionLog.START)
             writer.add_event(Event(wall_time=time.time(), step=step, session_log=start))

@@ -26,6 +26,21 @@ RECORD = {
 SECONDS = {"head": {"step": 3.0, "compile": 2.0}, "finish": {"step": 4.0}}
 
 
+def shown(run_dir, name: str, tag: str) -> list[tuple[int, float]]:
+    """The points as TensorBoard shows them: repeated steps are those of the newest start."""
+    from tensorboard.util.tensor_util import make_ndarray
+
+    # Not the accumulator of `events`: this is the one that TensorBoard uses.
+    folder = str(run_dir / "tensorboard" / name)
+    accumulator = plugin_event_accumulator.EventAccumulator(
+        folder, size_guidance={"tensors": 0}
+    ).Reload()
+    return [
+        (event.step, round(float(make_ndarray(event.tensor_proto)), 6))
+        for event in accumulator.Tensors(tag)
+    ]
+
+
 def write(run_dir, last_step: int, first_step: int = 1, loss: float = 1.5) -> None:
     observer = TensorBoardRun(str(run_dir), RECORD, PLANS)
     for step in range(first_step, last_step + 1):
@@ -107,11 +122,60 @@ def test_a_start_that_is_killed_at_once_leaves_layout_and_settings(tmp_path):
 def test_steps_that_a_restart_repeats_are_shown_once(tmp_path):
     write(tmp_path, 3)
     write(tmp_path, 4, first_step=2, loss=0.5)
-    folder = tmp_path / "tensorboard" / "validation"
-    # Not the accumulator of above: this is the one that TensorBoard shows.
-    accumulator = plugin_event_accumulator.EventAccumulator(str(folder)).Reload()
-    assert [event.step for event in accumulator.Tensors("progress/loss")] == [1, 2, 3, 4]
-    assert values(accumulator, "progress/loss") == {1: 1.5, 2: 0.5, 3: 0.5, 4: 0.5}
+    assert shown(tmp_path, "validation", "progress/loss") == [
+        (1, 1.5),
+        (2, 0.5),
+        (3, 0.5),
+        (4, 0.5),
+    ]
+
+
+@pytest.mark.parametrize("back_to", [1, 3, 5])
+def test_steps_that_are_gone_back_to_are_shown_once(tmp_path, back_to):
+    observer = TensorBoardRun(str(tmp_path), RECORD, PLANS)
+    for rate_factor, steps in ((1.0, range(1, 6)), (0.5, range(back_to, 8))):
+        for step in steps:
+            progress = Progress(step=step, rate_factor=rate_factor, seconds=SECONDS)
+            observer.on_steps(PLANS[0], progress, host_call())
+            if step % 2 == 0:
+                observer.on_epoch(PLANS[0], progress, epoch_record(step=step, val_loss=rate_factor))
+    observer.on_epoch(PLANS[0], progress, epoch_record(step=8, val_loss=0.25))  # Flushes.
+    rates = [1e-3] * (back_to - 1) + [5e-4] * (8 - back_to)
+    assert shown(tmp_path, "train", "progress/learning_rate") == list(enumerate(rates, start=1))
+    losses = {step: 1.0 if step < back_to else 0.5 for step in (2, 4, 6)} | {8: 0.25}
+    assert shown(tmp_path, "validation", "progress/loss") == list(losses.items())
+
+
+def test_going_back_to_the_start_of_a_stage_keeps_the_stage_before(tmp_path):
+    observer = TensorBoardRun(str(tmp_path), RECORD, PLANS)
+    observer.on_steps(PLANS[0], Progress(step=20, seconds=SECONDS), host_call())
+    observer.on_epoch(PLANS[0], Progress(seconds=SECONDS), epoch_record(step=20))
+    carried = epoch_record(
+        stage="finish", epoch=0, step=20, train_loss=None, train_accuracy=None, val_loss=1.25
+    )
+    for _ in range(2):
+        observer.on_epoch(PLANS[1], Progress(seconds=SECONDS), carried)
+        for step in (5, 10):
+            progress = Progress(step=step, steps_before=20, seconds=SECONDS)
+            observer.on_steps(PLANS[1], progress, host_call())
+    observer.on_epoch(PLANS[1], Progress(seconds=SECONDS), epoch_record(step=30, val_loss=0.5))
+    rates = shown(tmp_path, "train", "progress/learning_rate")
+    assert [step for step, _ in rates] == [20, 25, 30]
+    assert shown(tmp_path, "train", "progress/loss")[0] == (20, 1.25)
+    losses = shown(tmp_path, "validation", "progress/loss")
+    assert dict(losses) == {20: 1.25, 30: 0.5}
+    assert losses[0] == (20, 1.5)
+
+
+def test_an_evaluation_that_is_repeated_is_shown_once(tmp_path):
+    observer = TensorBoardRun(str(tmp_path), RECORD, PLANS)
+    for step in (1, 2, 3):
+        progress = Progress(step=step, seconds=SECONDS)
+        observer.on_steps(PLANS[0], progress, host_call())
+        observer.on_epoch(PLANS[0], progress, epoch_record(step=step))
+    # The checkpoint was written behind step 2 and before its evaluation.
+    observer.on_epoch(PLANS[0], progress, epoch_record(step=2, val_loss=0.5))
+    assert shown(tmp_path, "validation", "progress/loss") == [(1, 1.5), (2, 0.5)]
 
 
 def test_settings_tell_runs_apart_by_stage():
