@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
+from tfrecords_builder import storage
 from tfrecords_builder.manifest import Split
 from trainer.augment.batch import augment_batch
 from trainer.input.canvases import Canvases, canvas_px_of
 from trainer.input.decoding import decode_canvas
 from trainer.input.diagnosis import StageRates
 from trainer.input.feed import train_feed
-from trainer.input.reading import RecordReader
+from trainer.input.reading import NUM_FETCHES, RecordReader
 from trainer.order import Order
 from trainer.plan import StagePlan, plan_stages
 from trainer.recipe import Recipe, Stage
@@ -26,6 +27,30 @@ _MAX_ROWS = 64
 _ENDLESS = 10_000
 
 
+def choose_records(split: Split, whole_shards: bool) -> tuple[list[int], int]:
+    """Records to read for a measurement, and how many are fetched for it.
+
+    Args:
+        split: of the records.
+        whole_shards: these are fetched, as from a bucket: the records are those of some shards, as
+            many as are fetched at once, and all in these count.
+    """
+    rng = np.random.default_rng(0)
+    if not whole_shards:
+        chosen = rng.permutation(split.num_examples)[:_NUM_SAMPLES]
+        return chosen.tolist(), len(chosen)
+    starts = np.cumsum([0] + [shard.num_examples for shard in split.shards])
+    filled = np.flatnonzero(np.diff(starts))
+    rows = [
+        starts[number] + rng.permutation(split.shards[number].num_examples)
+        for number in rng.permutation(filled)[:NUM_FETCHES]
+    ]
+    # The first of each shard, then the second of each, and so on: none is left out.
+    ranks = np.concatenate([np.arange(len(part)) for part in rows])
+    chosen = np.concatenate(rows)[np.argsort(ranks, kind="stable")][:_NUM_SAMPLES]
+    return chosen.tolist(), len(ranks)
+
+
 class HostMeter:
     """Measures stage by stage; what does not depend on the size is measured once.
 
@@ -33,7 +58,8 @@ class HostMeter:
         data_dir: built records, local or gs://.
         split: photos to measure with.
         recipe: whose stages are asked for.
-        seconds: how long each measurement takes at least.
+        seconds: how long each measurement takes at least; but that of reading, which goes once
+            through some records: the second time they would come from memory.
         num_threads: cores to use.
     """
 
@@ -50,8 +76,7 @@ class HostMeter:
         self._recipe = recipe
         self._seconds = seconds
         self._num_threads = num_threads or os.cpu_count() or 1
-        sample = np.random.default_rng(0).permutation(split.num_examples)[:_NUM_SAMPLES]
-        self._sample: list[int] = sample.tolist()
+        self._sample, self._num_read = choose_records(split, storage.is_remote(data_dir))
         self._photos: list[bytes] = []
         self._read_per_sec = 0.0
 
@@ -81,14 +106,10 @@ class HostMeter:
     def _read(self) -> None:
         reader = RecordReader(self._data_dir, self._split)
         with ThreadPoolExecutor(self._num_threads) as pool:
-
-            def read_all() -> int:
-                records = pool.map(reader.read, self._sample)
-                self._photos = [record.image for record in records]
-                return len(self._photos)
-
-            # Not warmed up: the first time is what the first epoch pays.
-            self._read_per_sec = _rate(read_all, self._seconds)
+            started = time.perf_counter()
+            reader.expect(np.unique(reader.shards_of(np.array(self._sample))).tolist())
+            self._photos = [record.image for record in pool.map(reader.read, self._sample)]
+            self._read_per_sec = self._num_read / (time.perf_counter() - started)
         reader.close()
 
     def _decode(self, canvas_px: int) -> float:

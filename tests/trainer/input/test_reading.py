@@ -23,6 +23,7 @@ from tfrecords_builder.records import frame_parts
 from trainer.errors import DataError
 from trainer.input.canvases import Canvases
 from trainer.input.feed import evaluation_feed, in_index_order, train_feed
+from trainer.input.measuring import HostMeter
 from trainer.input.reading import FetchedShards, RecordReader, fetched_bytes_limit
 from trainer.order import Order, Windows
 from trainer.plan import plan_stages
@@ -233,3 +234,13 @@ def test_the_parts_of_two_workers_come_back_in_index_order(monkeypatch: pytest.M
     # Step by step: two rows of the first worker, two of the second.
     results = [np.array([0, 1, 4, 5]), np.array([2, 3, 6, 6])]
     assert in_index_order(TwoWorkers(0), results, 7).tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_measurement_fetches_as_many_shards_as_come_at_once(
+    server: GcsServer, cut: tuple[Path, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = count_fetches(monkeypatch)
+    meter = HostMeter(BUCKET, cut[1], make_recipe(), seconds=0.1)
+    meter._read()
+    assert len(fetched) == len(set(fetched)) == 8
+    assert meter._read_per_sec > 0
