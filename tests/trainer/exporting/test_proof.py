@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,34 @@ def test_a_lost_answer_is_counted_in_points():
     assert found.drop_points == 25
     assert found.resolution_points == 25
     assert any("points of top-1" in reason for reason in found.broken(BOUNDS["int8"]))
+
+
+@pytest.mark.parametrize(
+    ("num_photos", "num_lost", "kind"), [(100, 1, "int8"), (500, 1, "float16"), (1000, 2, "none")]
+)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_loss_as_large_as_the_bound_holds_at_every_accuracy(
+    num_photos: int, num_lost: int, kind: str, labelled: bool
+):
+    """0.88 - 0.87 is more than 0.01 in floating point."""
+    bound = replace(BOUNDS[kind], difference=None)
+    reference = np.zeros((num_photos, 2))
+    for num_right in range(num_lost + 1, num_photos + 1):
+        reference[:, 0] = np.arange(num_photos) < num_right
+        reference[:, 1] = 1 - reference[:, 0]
+        labels = np.full(num_photos, 0 if labelled else -1)
+        found = compare(lost(reference, num_lost), reference, labels)
+        assert found.drop_points == bound.drop_points, num_right
+        assert found.broken(bound) == [], num_right
+        found = compare(lost(reference, num_lost + 1), reference, labels)
+        assert "points of top-1 are lost" in str(found.broken(bound)), num_right
+
+
+def lost(probabilities: np.ndarray, num: int) -> np.ndarray:
+    """The first answers turned."""
+    turned = probabilities.copy()
+    turned[:num] = turned[:num, ::-1]
+    return turned
 
 
 def test_wrong_label_order_breaks_every_bound():
