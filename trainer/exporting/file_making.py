@@ -110,7 +110,7 @@ class FileMaker:
         self, writer: "LiteRtWriter", target: Target, contract: Contract, path: Path
     ) -> Proven:
         """Tries one remedy after the other."""
-        from trainer.exporting.litert import REMEDIES
+        from trainer.exporting.remedies import REMEDIES
 
         tried: list[str] = []
         tensors: list[str] = []
@@ -136,7 +136,7 @@ class FileMaker:
         """(layers, their tensors) of a LiteRT file, those that lose most first."""
         import tensorflow as tf
 
-        from trainer.exporting.litert import layer_errors
+        from trainer.exporting.layer_errors import layer_errors
 
         pixels = self.prover.photos.pixels[:_LAYER_PHOTOS]
         features = self._pixel_model.features(tf.constant(pixels))

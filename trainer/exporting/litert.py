@@ -1,7 +1,7 @@
 """Writes LiteRT (TFLite) files: float32, float16 weights, dynamic range, int8.
 
-Int8 has remedies, tried in their order until the proof holds. Weights have a scale per output
-channel always; operations whose results do not bear eight bits are then left in float.
+Int8 is made as a remedy says. Weights have a scale per output channel always, which is the
+converter's way.
 """
 
 import logging
@@ -9,8 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,64 +16,10 @@ import tensorflow as tf
 
 from trainer.exporting.contract import INPUT
 from trainer.exporting.graph import PixelModel
+from trainer.exporting.remedies import Remedy
 from trainer.exporting.runtime import quiet_stderr
 
 _SIGNATURE = "serving_default"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Remedy:
-    """One way to quantize to int8."""
-
-    name: str
-    num_calibration: int
-    """Photos that the ranges of the activations are taken from."""
-    whole_ranges: bool = False
-    """Ranges reach to the extremes of all photos, and not to the mean of each photo's own."""
-    float_kinds: tuple[str, ...] = ()
-    """LiteRT operations whose results stay float32."""
-    float_ends: bool = False
-    """Leave the pixels' scaling and everything behind the last feature map in float32."""
-    num_float_layers: int = 0
-    """So many of the layers that lose most stay float32."""
-
-
-_GATES = ("MUL", "LOGISTIC")
-_POINTWISE = (*_GATES, "ADD")
-REMEDIES = (
-    Remedy(name="all of it in int8", num_calibration=60),
-    Remedy(name="whole ranges", num_calibration=60, whole_ranges=True),
-    Remedy(
-        name="scaling, gates and head in float",
-        num_calibration=60,
-        float_kinds=_GATES,
-        float_ends=True,
-    ),
-    Remedy(
-        name="scaling, gates and head in float, whole ranges",
-        num_calibration=60,
-        whole_ranges=True,
-        float_kinds=_GATES,
-        float_ends=True,
-    ),
-    Remedy(
-        name="scaling, gates, sums, head and the five layers that lose most in float",
-        num_calibration=60,
-        whole_ranges=True,
-        float_kinds=_POINTWISE,
-        float_ends=True,
-        num_float_layers=5,
-    ),
-    Remedy(
-        name="the same with twenty layers and more calibration photos",
-        num_calibration=180,
-        whole_ranges=True,
-        float_kinds=_POINTWISE,
-        float_ends=True,
-        num_float_layers=20,
-    ),
-)
-"""All of them per channel, which is the converter's way."""
 
 
 class LiteRtWriter:
@@ -227,53 +171,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def layer_errors(
-    file: bytes | Path, features: dict[str, np.ndarray], pixels: np.ndarray
-) -> dict[str, tuple[float, str]]:
-    """How far a file's layers are off, by layer: (error, name of its tensor in the file).
-
-    Args:
-        file: a LiteRT file.
-        features: results of the network's operations on the pixels, by name, in their order.
-        pixels: uint8 [B, S, S, 3].
-
-    Returns:
-        Root mean square of the difference over that of the values; what a layer's inputs had
-        already lost is taken off, so that layers stand first that lose themselves.
-    """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    arguments: dict[str, Any] = (
-        {"model_content": file} if isinstance(file, bytes) else {"model_path": str(file)}
-    )
-    interpreter = Interpreter(
-        **arguments,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        experimental_preserve_all_tensors=True,
-    )
-    index = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(index, pixels.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(index, pixels)
-    interpreter.invoke()
-    found: dict[str, tuple[float, str]] = {}
-    before = 0.0
-    details: dict[str, Any] = {}
-    for entry in interpreter.get_tensor_details():
-        for name in entry["name"].split(";"):
-            details.setdefault(name, entry)
-    for name, expected in features.items():
-        entry = details.get(name)
-        if entry is None or tuple(entry["shape"]) != expected.shape:
-            continue
-        values = interpreter.get_tensor(entry["index"]).astype(np.float32)
-        scales = entry["quantization_parameters"]["scales"]
-        if len(scales):
-            values = (values - entry["quantization_parameters"]["zero_points"]) * scales
-        size = float(np.sqrt(np.mean(np.square(expected)))) or 1.0
-        error = float(np.sqrt(np.mean(np.square(values - expected)))) / size
-        found[name] = (max(error - before, 0.0), entry["name"])
-        before = error
-    return found

@@ -273,7 +273,8 @@ def test_the_layers_that_lose_are_named(make_exporter):
     import tensorflow as tf
 
     from trainer.exporting.graph import PixelModel
-    from trainer.exporting.litert import LiteRtWriter, layer_errors
+    from trainer.exporting.layer_errors import layer_errors
+    from trainer.exporting.litert import LiteRtWriter
 
     exporter = make_exporter()
     network = exporter.network
