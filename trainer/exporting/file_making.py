@@ -9,10 +9,12 @@ import numpy as np
 
 from trainer.augment.config import Augmentation
 from trainer.exporting.contract import Contract, append_contract, read_contract
+from trainer.exporting.layer_errors import layer_errors
 from trainer.exporting.plain_network import PlainNetwork
 from trainer.exporting.proof import describe, worst_layers
 from trainer.exporting.proving import Proven, Prover
 from trainer.exporting.reference import read_photos
+from trainer.exporting.remedies import REMEDIES
 from trainer.exporting.runtime import ExportError
 from trainer.exporting.targets import KERAS, LITERT, ONNX, SAVED_MODEL, Target
 from trainer.inference_settings import InferenceSettings
@@ -26,6 +28,8 @@ CALIBRATION_SPLIT = "train"
 """Of int8."""
 _MOST_CALIBRATION = 180
 _LAYER_PHOTOS = 4
+_NAMED_LAYERS = 5
+"""Of a file that breaks its bound."""
 
 
 @dataclass(kw_only=True)
@@ -102,49 +106,48 @@ class FileMaker:
             return self._make_int8(self._litert, target, contract, path)
         path.write_bytes(append_contract(self._litert.convert(target.quantization), contract))
         proven = self.prover.run(path)
-        layers = self._worst(path)[0] if proven.comparison.broken(target.bound) else []
-        self.prover.require(proven.comparison, target.bound, target.name, layers)
+        layers = self._worst(path) if proven.comparison.broken(target.bound) else []
+        self.prover.require(proven.comparison, target.bound, target.name, layers[:_NAMED_LAYERS])
         return proven
 
     def _make_int8(
         self, writer: "LiteRtWriter", target: Target, contract: Contract, path: Path
     ) -> Proven:
         """Tries one remedy after the other."""
-        from trainer.exporting.remedies import REMEDIES
-
         tried: list[str] = []
-        tensors: list[str] = []
+        worst: list[str] = []
         for remedy in REMEDIES:
             if self._is_enhanced() and not remedy.float_ends:
                 continue  # Histograms and powers of grey levels are no matter for eight bits.
-            data = writer.quantize(remedy, self._calibration_photos(), tensors)
+            data = writer.quantize(remedy, self._calibration_photos(), worst)
             path.write_bytes(append_contract(data, contract))
             proven = self.prover.run(path)
             if not proven.comparison.broken(target.bound):
                 return replace(proven, remedy=remedy.name, tried=tuple(tried))
-            layers, tensors = self._worst(path)
+            layers = self._worst(path)
+            if not remedy.num_float_layers:
+                worst = layers  # Layers that are in float lose nothing, but must stay there.
             tried.append(remedy.name)
             print(describe(f"{target.name}, {remedy.name}", proven.comparison), flush=True)
-        self.prover.require(proven.comparison, target.bound, target.name, layers)
+        self.prover.require(proven.comparison, target.bound, target.name, layers[:_NAMED_LAYERS])
         raise AssertionError("a broken bound is an error")
 
     def _is_enhanced(self) -> bool:
         config = self.augmentation
         return "always" in (config.clahe, config.adaptive_gamma)
 
-    def _worst(self, path: Path) -> tuple[list[str], list[str]]:
-        """(layers, their tensors) of a LiteRT file, those that lose most first."""
+    def _worst(self, path: Path) -> list[str]:
+        """The layers of a LiteRT file, those that lose most first."""
         import tensorflow as tf
 
-        from trainer.exporting.layer_errors import layer_errors
-
         pixels = self.prover.photos.pixels[:_LAYER_PHOTOS]
-        features = self._pixel_model.features(tf.constant(pixels))
-        errors = layer_errors(
-            path, {name: value.numpy() for name, value in features.items()}, pixels
+        features = (
+            {name: t.numpy() for name, t in self._pixel_model.features(image, view).items()}
+            for image in [tf.constant(pixels)]
+            for view in self.settings.views
         )
-        ranked = worst_layers({name: error for name, (error, _) in errors.items()}, len(errors))
-        return ranked[:5], [errors[name][1] for name in ranked]
+        errors = layer_errors(path, self.network, features, pixels)
+        return worst_layers(errors, len(errors))
 
     def _calibration_photos(self) -> np.ndarray:
         if self._calibration is None:

@@ -15,6 +15,7 @@ from trainer.augment.config import IDENTITY, Augmentation, View
 from trainer.augment.gamma import adaptive_gamma
 from trainer.exporting.contract import CLASS_ACTIVATION, INPUT, PROBABILITIES
 from trainer.exporting.plain_network import PIXELS, Operation, PlainNetwork
+from trainer.exporting.result_names import view_scope
 from trainer.inference_settings import LEAST_PROBABILITY, InferenceSettings
 from trainer.metrics.ensemble import Space
 
@@ -49,7 +50,7 @@ class PixelModel(tf.Module):
         with_activation: bool = True,
     ):
         super().__init__(name="pixel_model")
-        self._network = network
+        self.network = network
         self._augmentation = on_prepared(augmentation)
         self._settings = settings
         self._with_activation = with_activation
@@ -64,12 +65,16 @@ class PixelModel(tf.Module):
 
     def function(self, batch: int | None = None) -> Any:
         """The `tf.function` of [batch, S, S, 3]; any batch with None."""
-        px = self._network.image_px
+        px = self.network.image_px
         spec = tf.TensorSpec([batch, px, px, 3], tf.uint8, name=INPUT)
         return tf.function(self.__call__, input_signature=[spec], autograph=False)
 
     def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        results = [self._look(image, view) for view in self._settings.views]
+        results = []
+        for index, view in enumerate(self._settings.views):
+            # Else TensorFlow numbers the names of what is computed again.
+            with tf.name_scope(view_scope(index)):
+                results.append(self._look(image, view))
         outputs = {PROBABILITIES: self._average([logits for logits, _ in results])}
         if self._with_activation:
             outputs[CLASS_ACTIVATION] = results[self._settings.views.index(IDENTITY)][1]
@@ -83,7 +88,7 @@ class PixelModel(tf.Module):
             # Of pixels that were made for the photo as it is: a little less sharp than from a
             # larger canvas.
             aspect = tf.ones(tf.shape(image)[:1])
-            px = self._network.image_px
+            px = self.network.image_px
             pixels = evaluation_batch(image, aspect, Augmentation(), px, view, "matrix")
         config = self._augmentation
         if config.adaptive_gamma == "always":
@@ -96,21 +101,21 @@ class PixelModel(tf.Module):
 
     def _look(self, image: tf.Tensor, view: View) -> tuple[tf.Tensor, tf.Tensor]:
         pixels = self._pixels(image, view)
-        features = self._tensors(pixels)[self._network.operations[-1].name]
+        features = self._tensors(pixels)[self.network.operations[-1].name]
         pooled = tf.reduce_mean(features, axis=[1, 2])
         logits = tf.matmul(pooled, self._head_kernel) + self._head_bias
         kernel = tf.reshape(self._head_kernel, [1, 1, *self._head_kernel.shape])
         activation = tf.nn.conv2d(features, kernel, 1, "VALID") + self._head_bias
         return logits, activation
 
-    def features(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Results of all operations by name, in their order, on the photo as it is."""
-        tensors = self._tensors(self._pixels(image, IDENTITY))
+    def features(self, image: tf.Tensor, view: View) -> dict[str, tf.Tensor]:
+        """Results of all operations by name, in their order, on the photo as a view shows it."""
+        tensors = self._tensors(self._pixels(image, view))
         return {name: tensors[name] for name in tensors if name != PIXELS}
 
     def _tensors(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         tensors = {PIXELS: pixels}
-        for operation in self._network.operations:
+        for operation in self.network.operations:
             inputs = [tensors[name] for name in operation.inputs]
             tensors[operation.name] = self._compute(operation, inputs)
         return tensors

@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from trainer.exporting.contract import INPUT
 from trainer.exporting.graph import PixelModel
-from trainer.exporting.remedies import Remedy
+from trainer.exporting.remedies import Remedy, plan_float_results
+from trainer.exporting.result_names import Result, read_results
 from trainer.exporting.runtime import quiet_stderr
 
 _SIGNATURE = "serving_default"
@@ -30,6 +31,7 @@ class LiteRtWriter:
     """
 
     def __init__(self, model: PixelModel):
+        self._network = model.network
         self._folder = tempfile.TemporaryDirectory(prefix="litert-")
         tf.saved_model.save(model, self._folder.name, signatures={_SIGNATURE: model.function()})
         self._debuggers: dict[tuple[int, bool], Any] = {}
@@ -49,22 +51,22 @@ class LiteRtWriter:
             return bytes(converter.convert())
 
     def quantize(
-        self, remedy: Remedy, calibration: np.ndarray, worst_tensors: Sequence[str] = ()
+        self, remedy: Remedy, calibration: np.ndarray, worst_layers: Sequence[str] = ()
     ) -> bytes:
         """An int8 file.
 
         Args:
             remedy: how.
             calibration: uint8 [N, S, S, 3], of which the remedy takes as many as it wants.
-            worst_tensors: names of the results that lose most, the worst first.
+            worst_layers: those that lose most, the worst first.
         """
         num = min(remedy.num_calibration, len(calibration))
         photos = calibration[np.linspace(0, len(calibration) - 1, num).astype(int)]
         options = tf.lite.experimental.QuantizationDebugOptions
         with _quiet():
             debugger = self._calibrated(photos, remedy.whole_ranges)
-            kept = self._kept_in_float(debugger.calibrated_model, remedy)
-            kept |= set(worst_tensors[: remedy.num_float_layers])
+            results = _results(debugger.calibrated_model)
+            kept = plan_float_results(results, self._network, remedy, worst_layers)
             debugger.options = options(denylisted_nodes=sorted(kept) or None)
             return bytes(debugger.get_nondebug_quantized_model())
 
@@ -90,17 +92,6 @@ class LiteRtWriter:
         return tf.lite.TFLiteConverter.from_saved_model(
             self._folder.name, signature_keys=[_SIGNATURE]
         )
-
-    def _kept_in_float(self, calibrated: bytes, remedy: Remedy) -> set[str]:
-        results = _results(calibrated)
-        kept = {name for kind, name in results if kind in remedy.float_kinds}
-        if remedy.float_ends:
-            kinds = [kind for kind, _ in results]
-            first = next(i for i, kind in enumerate(kinds) if kind.endswith("CONV_2D"))
-            # From the last feature map on: evidence maps, pooling, logits, softmax.
-            last = max(i for i, kind in enumerate(kinds) if kind == "MEAN") - 1
-            kept |= {name for _, name in results[:first] + results[last:]}
-        return kept
 
 
 def _with_mean_ranges(calibrated: bytes, photos: np.ndarray) -> bytes:
@@ -146,17 +137,10 @@ def _with_mean_ranges(calibrated: bytes, photos: np.ndarray) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _results(model: bytes) -> list[tuple[str, str]]:
-    """(kind, name of the first result) of every operation of a file."""
+def _results(model: bytes) -> list[Result]:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=model)
-    names = {entry["index"]: entry["name"] for entry in interpreter.get_tensor_details()}
-    return [
-        (operation["op_name"], names[operation["outputs"][0]])
-        for operation in interpreter._get_ops_details()
-        if len(operation["outputs"])
-    ]
+    return read_results(Interpreter(model_content=model))
 
 
 @contextmanager

@@ -210,6 +210,53 @@ def test_views_and_temperature_are_inside_of_the_files(mirrored, run, cars, tmp_
     assert [entry["proof"]["max_difference"] < 1e-4 for entry in document["files"]] == [True, True]
 
 
+@pytest.mark.slow
+def test_remedies_of_int8_end_with_other_layers_in_float_in_both_views(
+    mirrored, run, cars, tmp_path, monkeypatch
+):
+    """A bound that no int8 file holds, so that every remedy is tried."""
+    from trainer.exporting.exporting import Exporter, ExportRequest
+    from trainer.exporting.litert import LiteRtWriter
+    from trainer.exporting.runtime import ExportError
+    from trainer.exporting.targets import BOUNDS
+
+    files = []
+    quantize = LiteRtWriter.quantize
+
+    def remembered(self, remedy, calibration, worst_layers=()):
+        files.append(quantize(self, remedy, calibration, worst_layers))
+        return files[-1]
+
+    monkeypatch.setattr(LiteRtWriter, "quantize", remembered)
+    monkeypatch.setitem(BOUNDS, "int8", replace(BOUNDS["int8"], map_error=1e-6))
+    request = ExportRequest(
+        data_dir=str(cars), out=tmp_path, targets=plan_targets(["litert"], ["int8"]), proof_images=4
+    )
+    with pytest.raises(ExportError, match="the layers that lose most: ") as caught:
+        Exporter(run, request).export()
+    named = str(caught.value).split("the layers that lose most: ")[1].split(";")[0].split(", ")
+    assert len(set(named)) == 5
+    assert {name.split("_")[0] for name in named} <= {"stem", "top", *run.network.blocks}, named
+    in_float = [float_layers(data) for data in files]
+    # The head is one convolution, which makes the maps, and a matrix for each view.
+    assert [len(found) for found in in_float] == [0, 0, 3, 3, 3 + 2 * 5, 3 + 2 * 13], in_float
+    assert in_float[4] < in_float[5]
+
+
+def float_layers(data: bytes) -> set[str]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from trainer.exporting.result_names import read_results
+
+    interpreter = Interpreter(model_content=data)
+    types = {entry["index"]: entry["dtype"] for entry in interpreter.get_tensor_details()}
+    return {
+        result.name
+        for result in read_results(interpreter)
+        if result.kind in ("CONV_2D", "FULLY_CONNECTED") and types[result.tensor] is np.float32
+    }
+
+
 def test_what_a_format_cannot_hold_is_told_before_anything_is_written(run, cars, tmp_path):
     from trainer.errors import DataError
 
@@ -266,37 +313,6 @@ def test_a_wrong_file_is_caught_and_not_kept(make_exporter, tmp_path, plant):
     assert not (out / name).exists()
     assert not list(out.glob(".unproven*"))
     assert json.loads((out / "export.json").read_text())["failures"] == [str(caught.value)]
-
-
-@pytest.mark.slow
-def test_the_layers_that_lose_are_named(make_exporter):
-    import tensorflow as tf
-
-    from trainer.exporting.graph import PixelModel
-    from trainer.exporting.layer_errors import layer_errors
-    from trainer.exporting.litert import LiteRtWriter
-
-    exporter = make_exporter()
-    network = exporter.network
-    index = next(i for i, op in enumerate(network.operations) if op.name == "block2b_expand_conv")
-    noise = np.random.default_rng(0).normal(scale=0.1, size=network.operations[index].kernel.shape)
-    spoilt = replace(
-        network.operations[index],
-        kernel=(network.operations[index].kernel + noise).astype(np.float32),
-    )
-    operations = (*network.operations[:index], spoilt, *network.operations[index + 1 :])
-    pixels = exporter.photos.pixels[:2]
-    right = PixelModel(network, exporter.run.augmentation, exporter.settings)
-    features = {name: t.numpy() for name, t in right.features(tf.constant(pixels)).items()}
-    wrong = PixelModel(
-        replace(network, operations=operations), exporter.run.augmentation, exporter.settings
-    )
-    writer = LiteRtWriter(wrong)
-    errors = layer_errors(writer.convert("none"), features, pixels)
-    writer.close()
-    # The convolution, or the activation that the converter has joined to it.
-    worst = max(errors, key=lambda name: errors[name][0])
-    assert worst.startswith("block2b_expand")
 
 
 @pytest.mark.slow
