@@ -13,12 +13,18 @@ from trainer.exporting.contract import Geometry
 
 _HEADER_BYTES = 2**16
 _WHITE = 255.0
+_BMP_REFUSED = (
+    "this is a BMP file of a kind whose colours would come out wrong; need 24 or 32 bits a pixel "
+    "(blue, green, red), or 8 with a palette of 256 greys; send it as PNG; it has these bits a "
+    "pixel:"
+)
 
 
 def decode_and_prepare(encoded: tf.Tensor, geometry: Geometry, image_px: int) -> tf.Tensor:
     """uint8 [B, S, S, 3] of encoded photos, string [B]: JPEG, PNG, WebP, GIF (first frame), BMP.
 
-    Bytes that are no photo fail the whole call with InvalidArgumentError.
+    Bytes that are no photo fail the whole call with InvalidArgumentError, and so do BMP files whose
+    colours TensorFlow would get wrong (`_check_bmp`).
     """
     canvas_px = geometry.canvas_px
 
@@ -71,10 +77,17 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
     kind = tf.strings.substr(encoded, 8, 4)
     is_webp = tf.logical_and(tf.equal(start, b"RIFF"), tf.equal(kind, b"WEBP"))
     is_png = tf.equal(start, b"\x89PNG")
-    plain = lambda: tf.cast(  # noqa: E731
-        tf.io.decode_image(encoded, channels=3, expand_animations=False), tf.float32
-    )
-    cases = [(is_png, lambda: _decode_png(encoded))]
+
+    def plain() -> tf.Tensor:
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        return tf.cast(image, tf.float32)
+
+    def checked_bmp() -> tf.Tensor:
+        with tf.control_dependencies([_check_bmp(encoded)]):
+            return plain()
+
+    is_bmp = tf.equal(tf.strings.substr(encoded, 0, 2), b"BM")
+    cases = [(is_png, lambda: _decode_png(encoded)), (is_bmp, checked_bmp)]
     if hasattr(tf.image, "decode_webp"):
         cases.append((is_webp, lambda: _decode_webp(encoded)))
     photo = tf.case(cases, default=plain, exclusive=True)
@@ -97,6 +110,32 @@ def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:
     frame = tf.cast(tf.image.decode_webp(encoded)[0], tf.float32)
     opaque = tf.ones_like(frame[..., :1]) * 255.0
     return _over_white(tf.concat([frame, opaque], axis=-1)[..., :4])
+
+
+def _check_bmp(encoded: tf.Tensor) -> tf.Operation:
+    """Fails unless a BMP file has 24 or 32 bits a pixel in the usual order, or 8 that are greys.
+
+    TensorFlow's decoder takes a palette's indices for greys, and reads no masks.
+    """
+    # Zeros behind it, so that short files have all fields too.
+    header = tf.strings.join([tf.strings.substr(encoded, 0, 2048), b"\0" * 2048])
+    values = tf.cast(tf.io.decode_raw(header, tf.uint8), tf.int32)
+    info_bytes = values[14] + 256 * values[15]
+    bits = values[28] + 256 * values[29]
+    is_plain = tf.reduce_all(tf.equal(values[30:34], 0))
+    has_masks = tf.reduce_all(tf.equal(values[30:34], [3, 0, 0, 0]))
+    usual_masks = tf.constant([0, 0, 255, 0, 0, 255, 0, 0, 255, 0, 0, 0])
+    is_usual = has_masks & tf.reduce_all(tf.equal(values[54:66], usual_masks))
+    # The palette stands behind the header: blue, green, red, nothing.
+    palette = values[14 + tf.clip_by_value(info_bytes, 40, 124) :][: 4 * 256]
+    greys = tf.range(256)[:, tf.newaxis]
+    is_grey = tf.reduce_all(tf.equal(tf.reshape(palette, [256, 4])[:, :3], greys))
+    known = (
+        (tf.equal(bits, 24) & is_plain)
+        | (tf.equal(bits, 32) & (is_plain | is_usual))
+        | (tf.equal(bits, 8) & is_plain & is_grey)
+    )
+    return tf.debugging.Assert(known & (info_bytes >= 40), [_BMP_REFUSED, bits])
 
 
 def _over_white(rgba: tf.Tensor) -> tf.Tensor:

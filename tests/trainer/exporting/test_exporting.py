@@ -331,52 +331,15 @@ def test_int8_keras_and_saved_model_prove_themselves(make_exporter, tmp_path):
     assert read_contract(out / "model.keras").format == "keras"
     contract = read_contract(out / "saved_model" / "1")
     serving = tf.saved_model.load(str(out / "saved_model" / "1")).signatures["serving_default"]
-    answer = serving(encoded=tf.constant([_photo("JPEG"), _photo("PNG"), _photo("WEBP")]))
-    assert answer["probabilities"].shape == (3, len(contract.classes))
+    photos = [_photo(kind) for kind in ("JPEG", "PNG", "WEBP", "BMP")]
+    answer = serving(encoded=tf.constant(photos))
+    assert answer["probabilities"].shape == (4, len(contract.classes))
     assert answer["classes"].numpy()[2].tolist() == [name.encode() for name in contract.classes]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="this is a BMP file of a kind"):
+        serving(encoded=tf.constant([*photos, _photo("BMP", "P")]))
 
 
-def _photo(kind: str) -> bytes:
+def _photo(kind: str, mode: str = "RGB") -> bytes:
     from tests.trainer.exporting.making import encode, photo_of
 
-    return encode(photo_of(50, 30), kind)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_saved_models_turn_photos_upright(orientation, tmp_path: Path):
-    import tensorflow as tf
-    from PIL import Image
-
-    from tests.trainer.exporting.making import encode, make_contract, photo_of
-    from trainer.exporting.decoding import decode_and_prepare
-    from trainer.exporting.preparation import prepare_photo
-
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    # Not larger than the canvas, so that Pillow's decoder does not shrink.
-    encoded = encode(photo_of(60, 44), "JPEG", quality=95, exif=exif)
-    contract = make_contract("center_crop")
-    expected = prepare_photo(encoded, contract).pixels.astype(int)
-    found = decode_and_prepare(tf.constant([encoded]), contract.geometry, contract.image_px)
-    assert np.abs(found.numpy()[0].astype(int) - expected).mean() < 2
-
-
-@pytest.mark.parametrize("bits", [1, 2, 4, 8])
-@pytest.mark.parametrize("transparent", [False, True])
-def test_saved_models_read_palettes_of_any_depth(bits: int, transparent: bool):
-    import tensorflow as tf
-    from PIL import Image
-
-    from tests.trainer.exporting.making import encode, make_contract
-    from trainer.exporting.decoding import decode_and_prepare
-    from trainer.exporting.preparation import prepare_photo
-
-    photo = Image.new("P", (40, 40), 0)
-    photo.putpalette([200, 30, 10, 20, 60, 220])
-    photo.paste(1, (20, 0, 40, 40))
-    encoded = encode(photo, bits=bits, **({"transparency": 1} if transparent else {}))
-    contract = make_contract()
-    expected = prepare_photo(encoded, contract).pixels.astype(int)
-    found = decode_and_prepare(tf.constant([encoded]), contract.geometry, contract.image_px)
-    assert np.abs(found.numpy()[0].astype(int) - expected).max() <= 1
+    return encode(photo_of(50, 30).convert(mode), kind)
