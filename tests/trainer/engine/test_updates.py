@@ -30,8 +30,8 @@ def break_gradients(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     whole = TrainSteps._gradients
 
     def break_every(num_batches: int) -> None:
-        def broken(steps: TrainSteps, batch, loss_scale: tf.Tensor) -> list[tf.Tensor]:
-            *gradients, sums = whole(steps, batch, loss_scale)
+        def broken(steps: TrainSteps, batch, rows, loss_scale: tf.Tensor) -> list[tf.Tensor]:
+            *gradients, sums = whole(steps, batch, rows, loss_scale)
             bad = tf.equal(tf.math.floormod(tf.reduce_sum(batch.labels), num_batches), 0)
             return [tf.where(bad, np.inf, gradient) for gradient in gradients] + [sums]
 
