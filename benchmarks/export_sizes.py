@@ -29,9 +29,10 @@ def main(_: list[str]) -> None:
     from trainer.augment.config import Augmentation
     from trainer.exporting.contract import Contract, Geometry, append_contract
     from trainer.exporting.graph import PixelModel
-    from trainer.exporting.litert import REMEDIES, LiteRtWriter
+    from trainer.exporting.litert import LiteRtWriter
     from trainer.exporting.onnx_file import onnx_model
     from trainer.exporting.plain_network import flatten
+    from trainer.exporting.remedies import REMEDIES
     from trainer.exporting.runtime import run_in_own_process
     from trainer.inference_settings import InferenceSettings
     from trainer.input.canvases import canvas_px_of
