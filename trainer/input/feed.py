@@ -18,6 +18,7 @@ from trainer.devices import num_workers
 from trainer.engine.steps import Batch
 from trainer.errors import DataError
 from trainer.input.canvases import Canvases, Examples
+from trainer.input.untuned import leave_devices_untuned, untuned
 from trainer.order import BatchRows, Order
 from trainer.plan import StagePlan
 
@@ -157,8 +158,9 @@ def distribute(
         end = 2**62 if num_steps is None else (first_step + num_steps) * local
         dataset = tf.data.Dataset.range(first_step * local, end)
         dataset = dataset.map(element, num_parallel_calls=_PARALLEL_BATCHES, deterministic=True)
-        return dataset.prefetch(_PARALLEL_BATCHES)
+        return untuned(dataset.prefetch(_PARALLEL_BATCHES))
 
+    leave_devices_untuned()
     return strategy.distribute_datasets_from_function(make)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainer.engine.conftest import two_stages
+from tests.trainer.engine.conftest import mirrored, two_stages
 from trainer.engine.built_stage import class_weights
 from trainer.engine.rehearsal import MadeExamples
 from trainer.engine.stage_state import StageState
@@ -84,3 +84,14 @@ def test_balanced_classes_weigh_the_same_and_empty_ones_nothing() -> None:
     np.testing.assert_allclose(weights * counts, [40 / 3, 40 / 3, 0])
     assert weights[2] == 0
     np.testing.assert_array_equal(class_weights("none", counts), np.ones(3))
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_no_pipeline_has_a_tuner_to_wait_for(num_replicas: int) -> None:
+    _, feed = make_head(mirrored(num_replicas))
+    (worker,) = feed._iterators
+    across_devices = worker._iterator
+    datasets = [each._dataset for each in across_devices._device_iterators]
+    assert len(datasets) == num_replicas
+    for dataset in [*datasets, worker._dataset]:
+        assert dataset.options().autotune.enabled is False
